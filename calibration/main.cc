@@ -20,7 +20,8 @@ constexpr int kExitDevice = 3;
 
 constexpr const char* kUsage =
     "usage: memplan-calibrate\n"
-    "Prints the GPUs of this machine as JSON. Exit codes: 0 done, 2 bad usage, 3 no driver or GPU.\n";
+    "Prints the GPUs of this machine as JSON. Exit codes: 0 done, 2 bad usage, 3 no driver or "
+    "GPU.\n";
 
 // CUDA's 1000 * major + 10 * minor.
 std::string version_text(int version) {
