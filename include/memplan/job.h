@@ -1,0 +1,27 @@
+// A job: a model, a strategy and the GPUs it runs on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "memplan/cluster.h"
+#include "memplan/model.h"
+#include "memplan/strategy.h"
+
+namespace memplan {
+
+struct Job {
+  ModelSpec model;
+  Strategy strategy;
+  Cluster cluster;
+  bool explain = false;  ///< fill formulas
+  /// What was taken for granted while the job was put together; reports list it first.
+  std::vector<std::string> assumptions;
+};
+
+/// Checks that the strategy can be run at all: every count positive, head counts and layers
+/// divisible, batch divisible, gpus = dp·tp·pp·cp. Returns warnings (tensor parallelism across
+/// nodes…). Throws Error{bad_input} naming the option and the nearest possible value.
+std::vector<std::string> check(const Job& job);
+
+}  // namespace memplan

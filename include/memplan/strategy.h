@@ -1,0 +1,171 @@
+// Strategy: how the job is cut over GPUs, stored and trained. Names are the field's own.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "memplan/dtype.h"
+
+namespace memplan {
+
+enum class Framework : uint8_t { textbook, pytorch, huggingface, fsdp2, deepspeed, megatron };
+
+/// How data parallelism is done when ZeRO is 0.
+enum class DataParallelKind : uint8_t {
+  ddp,            ///< one process a GPU, gradients all-reduced
+  data_parallel,  ///< torch.nn.DataParallel: one process, GPU 0 gathers outputs and gradients
+};
+
+enum class ScheduleKind : uint8_t {
+  naive,      ///< layers cut over GPUs, one micro-batch at a time: 1 of p GPUs busy
+  gpipe,      ///< all forwards, then all backwards
+  one_f1b,    ///< PipeDream-flush, Megatron's default
+  pipedream,  ///< asynchronous 1F1B with weight stashing
+};
+
+enum class OptimizerKind : uint8_t { adamw, adam, sgd, sgd_momentum, adafactor, lion, adam8bit };
+
+enum class Recompute : uint8_t { none, selective, full };
+
+/// What a layer keeps for backward, by which published model.
+enum class ActivationModel : uint8_t {
+  korthikanti,  ///< arXiv 2205.05198: operator by operator
+  zero,         ///< arXiv 1910.02054, section 3.2: 12·b·s·h·L elements
+};
+
+enum class AttentionKind : uint8_t {
+  unfused,  ///< scores, softmax and dropout are tensors
+  flash,    ///< one kernel that keeps q, k, v, its output and the log-sum-exp
+};
+
+enum class Placement : uint8_t { gpu, cpu, nvme };
+
+/// Where model states live between uses (ZeRO-Offload, ZeRO-Infinity).
+struct Offload {
+  Placement optimizer = Placement::gpu;  ///< with it the fp32 master weights
+  Placement gradients = Placement::gpu;
+  Placement parameters = Placement::gpu;
+};
+
+/// How numbers are stored. Master weights exist where `master` is set.
+struct Precision {
+  std::string name = "mixed-bf16";
+  DType weight = DType::bf16;
+  DType gradient = DType::bf16;
+  DType optimizer = DType::f32;  ///< of moments
+  std::optional<DType> master = DType::f32;
+  DType activation = DType::bf16;
+};
+
+enum class PeftKind : uint8_t {
+  none,
+  lora,          ///< Hu et al., arXiv 2106.09685
+  houlsby,       ///< two adapters a layer: after attention and after the MLP (arXiv 1902.00751)
+  pfeiffer,      ///< one adapter a layer, after the MLP (arXiv 2005.00247)
+  adapter_drop,  ///< Pfeiffer's, without the first layers (arXiv 2010.11918)
+  lin,           ///< "Adapter-L": one after the MLP with its own LayerNorm (arXiv 2004.03829)
+};
+
+struct PeftSpec {
+  PeftKind kind = PeftKind::none;
+  int64_t rank = 8;  ///< LoRA r
+  double alpha = 16;
+  double dropout = 0;
+  bool merged = false;  ///< LoRA folded into the weights: forward-only jobs
+  std::vector<std::string>
+      targets;  ///< module-name endings, a regular expression alone, or "all-linear"
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;  ///< name ending -> rank
+  std::vector<std::string> modules_to_save;                   ///< trained whole, as a copy
+  int64_t bottleneck = 64;                                    ///< adapter m
+  int64_t dropped_layers = 0;  ///< AdapterDrop: first layers without an adapter
+};
+
+/// Which of the model's own parameters are trained.
+struct Trainable {
+  enum class Kind : uint8_t { all, last_layers, bias } kind = Kind::all;
+  int64_t layers = 0;  ///< of last_layers
+};
+
+struct Strategy {
+  Framework framework = Framework::textbook;
+  bool training = true;  ///< false: forward only
+
+  int64_t dp = 1, tp = 1, pp = 1, vpp = 1, cp = 1, ep = 1;
+  int zero = 0;
+  DataParallelKind data_parallel = DataParallelKind::ddp;
+  bool sequence_parallel = false;
+  ScheduleKind schedule = ScheduleKind::one_f1b;
+
+  int64_t micro_batch = 1;   ///< b, samples of one forward on one model replica
+  int64_t global_batch = 1;  ///< samples of one optimizer step over all replicas
+  int64_t sequence = 0;      ///< s, tokens of a sample (of the encoder, for an encoder-decoder)
+
+  Precision precision;
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  ActivationModel activations = ActivationModel::korthikanti;
+  AttentionKind attention = AttentionKind::unfused;
+  Recompute recompute = Recompute::none;
+  Offload offload;
+  PeftSpec peft;
+  Trainable trainable;
+  bool tree_collectives = false;  ///< all-reduce by double binary trees instead of rings
+
+  /// m, micro-batches a replica runs in one step: global_batch / (micro_batch · dp).
+  int64_t micro_batches() const { return global_batch / (micro_batch * dp); }
+  /// GPUs of the job. cp multiplies, ep lives inside dp·cp.
+  int64_t world() const { return dp * tp * pp * cp; }
+};
+
+/// A name of an enumeration and what it stands for. One table per enumeration serves the options,
+/// the files, the reports and `memplan show`.
+template <typename Enum>
+struct NameRow {
+  Enum value;
+  std::string_view name;
+  std::string_view meaning;
+};
+
+/// The tables, in declaration order of the enumerators.
+template <typename Enum>
+const std::vector<NameRow<Enum>>& names_of();
+template <>
+const std::vector<NameRow<Framework>>& names_of();
+template <>
+const std::vector<NameRow<DataParallelKind>>& names_of();
+template <>
+const std::vector<NameRow<ScheduleKind>>& names_of();
+template <>
+const std::vector<NameRow<OptimizerKind>>& names_of();
+template <>
+const std::vector<NameRow<Recompute>>& names_of();
+template <>
+const std::vector<NameRow<ActivationModel>>& names_of();
+template <>
+const std::vector<NameRow<AttentionKind>>& names_of();
+template <>
+const std::vector<NameRow<Placement>>& names_of();
+template <>
+const std::vector<NameRow<PeftKind>>& names_of();
+
+/// The name of a value, from its table.
+template <typename Enum>
+std::string_view to_string(Enum value) {
+  for (const auto& row : names_of<Enum>())
+    if (row.value == value) return row.name;
+  return "?";
+}
+
+/// Reads a name. `where`: the option or field. Throws Error{bad_input} with the nearest valid name.
+template <typename Enum>
+Enum parse_name(std::string_view text, std::string_view where);
+
+/// "fp32", "bf16", "fp16", "mixed-bf16", "mixed-fp16", "amp-bf16", "amp-fp16".
+/// Throws Error{bad_input} on an unknown word, Error{not_modelled} on "fp8".
+Precision parse_precision(std::string_view text, std::string_view where);
+const std::vector<NameRow<Precision>>& precisions();
+
+}  // namespace memplan

@@ -1,0 +1,13 @@
+#include "memplan/model.h"
+
+#include <algorithm>
+
+namespace memplan {
+
+int64_t ModelSpec::extra_or(std::string_view key, int64_t otherwise) const {
+  const auto row =
+      std::find_if(extra.begin(), extra.end(), [&](const auto& pair) { return pair.first == key; });
+  return row == extra.end() ? otherwise : row->second;
+}
+
+}  // namespace memplan

@@ -1,0 +1,165 @@
+// The names of every choice a strategy offers: one table each, read by options, files and reports.
+#include <string>
+#include <vector>
+
+#include "memplan/error.h"
+#include "memplan/strategy.h"
+
+namespace memplan {
+
+template <>
+const std::vector<NameRow<Framework>>& names_of<Framework>() {
+  static const std::vector<NameRow<Framework>> rows = {
+      {Framework::textbook, "textbook", "what the papers count: states and saved activations"},
+      {Framework::pytorch, "pytorch", "plain PyTorch: DDP, DataParallel"},
+      {Framework::huggingface, "huggingface", "transformers and its Trainer"},
+      {Framework::fsdp2, "fsdp2", "PyTorch fully_shard, torchtitan"},
+      {Framework::deepspeed, "deepspeed", "DeepSpeed ZeRO"},
+      {Framework::megatron, "megatron", "Megatron-core"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<DataParallelKind>>& names_of<DataParallelKind>() {
+  static const std::vector<NameRow<DataParallelKind>> rows = {
+      {DataParallelKind::ddp, "ddp", "one process a GPU, gradients all-reduced"},
+      {DataParallelKind::data_parallel, "data-parallel",
+       "torch.nn.DataParallel: GPU 0 gathers outputs and gradients"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<ScheduleKind>>& names_of<ScheduleKind>() {
+  static const std::vector<NameRow<ScheduleKind>> rows = {
+      {ScheduleKind::naive, "naive", "layers cut over GPUs, 1 of p GPUs busy"},
+      {ScheduleKind::gpipe, "gpipe", "all forwards, then all backwards (arXiv 1811.06965)"},
+      {ScheduleKind::one_f1b, "1f1b", "one forward one backward, flushed; interleaved with --vpp"},
+      {ScheduleKind::pipedream, "pipedream",
+       "1F1B without flush, a weight version per batch in flight (arXiv 1806.03377)"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<OptimizerKind>>& names_of<OptimizerKind>() {
+  static const std::vector<NameRow<OptimizerKind>> rows = {
+      {OptimizerKind::adamw, "adamw", "two moments"},
+      {OptimizerKind::adam, "adam", "two moments"},
+      {OptimizerKind::sgd, "sgd", "no state"},
+      {OptimizerKind::sgd_momentum, "sgd-momentum", "one moment"},
+      {OptimizerKind::adafactor, "adafactor", "one row and one column sum of each matrix"},
+      {OptimizerKind::lion, "lion", "one moment"},
+      {OptimizerKind::adam8bit, "adam8bit", "two 8-bit moments with a scale per 256 elements"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<Recompute>>& names_of<Recompute>() {
+  static const std::vector<NameRow<Recompute>> rows = {
+      {Recompute::none, "none", "everything is kept for backward"},
+      {Recompute::selective, "selective", "the attention core is computed again"},
+      {Recompute::full, "full", "each layer keeps its input alone"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<ActivationModel>>& names_of<ActivationModel>() {
+  static const std::vector<NameRow<ActivationModel>> rows = {
+      {ActivationModel::korthikanti, "korthikanti", "operator by operator (arXiv 2205.05198)"},
+      {ActivationModel::zero, "zero", "12·b·s·h elements a layer (arXiv 1910.02054)"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<AttentionKind>>& names_of<AttentionKind>() {
+  static const std::vector<NameRow<AttentionKind>> rows = {
+      {AttentionKind::unfused, "unfused", "scores and softmax are tensors: s² memory"},
+      {AttentionKind::flash, "flash", "one kernel that keeps the log-sum-exp alone"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<Placement>>& names_of<Placement>() {
+  static const std::vector<NameRow<Placement>> rows = {
+      {Placement::gpu, "gpu", "on the GPU"},
+      {Placement::cpu, "cpu", "in host memory"},
+      {Placement::nvme, "nvme", "on NVMe"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<PeftKind>>& names_of<PeftKind>() {
+  static const std::vector<NameRow<PeftKind>> rows = {
+      {PeftKind::none, "none", "the model's own parameters are trained"},
+      {PeftKind::lora, "lora", "low-rank matrices beside linear layers"},
+      {PeftKind::houlsby, "houlsby", "two bottleneck adapters a layer"},
+      {PeftKind::pfeiffer, "pfeiffer", "one bottleneck adapter a layer"},
+      {PeftKind::adapter_drop, "adapter-drop", "Pfeiffer's without the first layers"},
+      {PeftKind::lin, "lin", "one adapter after the MLP with a LayerNorm (Adapter-L)"},
+  };
+  return rows;
+}
+
+template <typename Enum>
+Enum parse_name(std::string_view text, std::string_view where) {
+  std::vector<std::string_view> names;
+  for (const auto& row : names_of<Enum>()) {
+    if (row.name == text) return row.value;
+    names.push_back(row.name);
+  }
+  throw Error(ErrorKind::bad_input, std::string(where),
+              "'" + std::string(text) + "' is not a known name", name_hint(text, names));
+}
+
+template Framework parse_name<Framework>(std::string_view, std::string_view);
+template DataParallelKind parse_name<DataParallelKind>(std::string_view, std::string_view);
+template ScheduleKind parse_name<ScheduleKind>(std::string_view, std::string_view);
+template OptimizerKind parse_name<OptimizerKind>(std::string_view, std::string_view);
+template Recompute parse_name<Recompute>(std::string_view, std::string_view);
+template ActivationModel parse_name<ActivationModel>(std::string_view, std::string_view);
+template AttentionKind parse_name<AttentionKind>(std::string_view, std::string_view);
+template Placement parse_name<Placement>(std::string_view, std::string_view);
+template PeftKind parse_name<PeftKind>(std::string_view, std::string_view);
+
+const std::vector<NameRow<Precision>>& precisions() {
+  using D = DType;
+  const auto row = [](std::string_view name, D weight, D gradient, D optimizer,
+                      std::optional<D> master, D activation, std::string_view meaning) {
+    return NameRow<Precision>{
+        {std::string(name), weight, gradient, optimizer, master, activation}, name, meaning};
+  };
+  static const std::vector<NameRow<Precision>> rows = {
+      row("fp32", D::f32, D::f32, D::f32, {}, D::f32, "everything in 32 bits"),
+      row("bf16", D::bf16, D::bf16, D::bf16, {}, D::bf16, "everything in bf16, no master copy"),
+      row("fp16", D::f16, D::f16, D::f16, {}, D::f16, "everything in fp16, no master copy"),
+      row("mixed-bf16", D::bf16, D::bf16, D::f32, D::f32, D::bf16,
+          "bf16 weights and gradients, fp32 master copy and moments"),
+      row("mixed-fp16", D::f16, D::f16, D::f32, D::f32, D::f16,
+          "fp16 weights and gradients, fp32 master copy and moments"),
+      row("amp-bf16", D::f32, D::f32, D::f32, {}, D::bf16, "fp32 weights under bf16 autocast"),
+      row("amp-fp16", D::f32, D::f32, D::f32, {}, D::f16, "fp32 weights under fp16 autocast"),
+  };
+  return rows;
+}
+
+Precision parse_precision(std::string_view text, std::string_view where) {
+  if (text == "fp8")
+    throw Error(ErrorKind::not_modelled, std::string(where), "precision 'fp8' is not modelled yet",
+                "its weights and activations depend on the recipe; nearest: mixed-bf16");
+  std::vector<std::string_view> names;
+  for (const auto& row : precisions()) {
+    if (row.name == text) return row.value;
+    names.push_back(row.name);
+  }
+  throw Error(ErrorKind::bad_input, std::string(where),
+              "'" + std::string(text) + "' is not a precision", name_hint(text, names));
+}
+
+}  // namespace memplan

@@ -1,0 +1,136 @@
+#include "ops/graph.h"
+
+#include <algorithm>
+
+namespace memplan {
+namespace {
+
+bool is_bias(const std::string& name) {
+  return name.ends_with(".bias") || name.ends_with("_bias") || name == "bias";
+}
+
+bool trains(const Param& p, const OpContext& context) {
+  if (!context.training) return false;
+  if (p.adapter) return true;
+  if (context.peft->kind != PeftKind::none) return saved_whole(*context.peft, p.name);
+  if (context.trainable == Trainable::Kind::bias) return is_bias(p.name);
+  return context.block_trainable;
+}
+
+}  // namespace
+
+bool saved_whole(const PeftSpec& peft, std::string_view param) {
+  return std::any_of(peft.modules_to_save.begin(), peft.modules_to_save.end(),
+                     [&](const std::string& module) {
+                       const size_t at = param.rfind(module + ".");
+                       return at == 0 || (at != std::string_view::npos && param[at - 1] == '.');
+                     });
+}
+
+int64_t Param::elements() const {
+  int64_t out = 1;
+  for (int i = 0; i < dims; ++i) out = checked_mul(out, shape[static_cast<size_t>(i)]);
+  return out;
+}
+
+std::array<int64_t, 4> Param::local_shape() const {
+  std::array<int64_t, 4> local = shape;
+  if (expert_parts > 1) local[0] = ceil_div(local[0], expert_parts);
+  if (cut == Cut::dim0) local[0] = ceil_div(local[0], parts);
+  if (cut == Cut::dim1) local[1] = ceil_div(local[1], parts);
+  if (cut == Cut::dim2) local[2] = ceil_div(local[2], parts);
+  return local;
+}
+
+int64_t Param::local_elements() const {
+  const std::array<int64_t, 4> local = local_shape();
+  int64_t out = 1;
+  for (int i = 0; i < dims; ++i) out = checked_mul(out, local[static_cast<size_t>(i)]);
+  return out;
+}
+
+std::string_view to_string(Collective collective) {
+  switch (collective) {
+    case Collective::all_reduce:
+      return "all_reduce";
+    case Collective::all_gather:
+      return "all_gather";
+    case Collective::reduce_scatter:
+      return "reduce_scatter";
+    case Collective::all_to_all:
+      return "all_to_all";
+    case Collective::send_receive:
+      return "send_receive";
+    case Collective::broadcast:
+      return "broadcast";
+  }
+  return "?";
+}
+
+std::string_view to_string(CommGroup group) {
+  switch (group) {
+    case CommGroup::data_parallel:
+      return "data_parallel";
+    case CommGroup::tensor_parallel:
+      return "tensor_parallel";
+    case CommGroup::context_parallel:
+      return "context_parallel";
+    case CommGroup::expert_parallel:
+      return "expert_parallel";
+    case CommGroup::pipeline_parallel:
+      return "pipeline_parallel";
+    case CommGroup::expert_data_parallel:
+      return "expert_data_parallel";
+    case CommGroup::embedding:
+      return "embedding";
+  }
+  return "?";
+}
+
+int64_t Graph::stream_tokens() const {
+  return context.sequence_parallel ? ceil_div(tokens(), context.tp) : tokens();
+}
+
+TensorId Graph::input(std::string_view name, int64_t elements, DType dtype) {
+  tensors.push_back({name, elements, dtype, context.input_requires_grad, kNoTensor, false, false});
+  return static_cast<TensorId>(tensors.size() - 1);
+}
+
+TensorId Graph::add(Op op, std::string_view output_name, int64_t elements, DType dtype,
+                    bool requires_grad) {
+  tensors.push_back({output_name, elements, dtype, requires_grad && context.training, kNoTensor,
+                     false, op.recomputable});
+  op.output = static_cast<TensorId>(tensors.size() - 1);
+  if (!context.training) op.flops_backward = 0;
+  ops.push_back(std::move(op));
+  return ops.back().output;
+}
+
+void Graph::save(TensorId tensor) {
+  if (!context.training) return;
+  const TensorId shard = tensors[static_cast<size_t>(tensor)].saved_as;
+  const TensorId kept = shard == kNoTensor ? tensor : shard;
+  tensors[static_cast<size_t>(kept)].saved = true;
+  ops.back().saved.push_back(kept);
+}
+
+TensorId Graph::save_extra(std::string_view name, int64_t elements, DType dtype) {
+  tensors.push_back({name, elements, dtype, false, kNoTensor, false, ops.back().recomputable});
+  const auto id = static_cast<TensorId>(tensors.size() - 1);
+  save(id);
+  return id;
+}
+
+bool Graph::param(Param p) {
+  p.trainable = trains(p, context);
+  params.push_back(std::move(p));
+  return params.back().trainable;
+}
+
+void Graph::comm(Collective collective, CommGroup group, bool backward, Bytes bytes,
+                 bool recomputed) {
+  if (backward && !context.training) return;
+  comms.push_back({collective, group, backward, recomputed, bytes});
+}
+
+}  // namespace memplan

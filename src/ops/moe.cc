@@ -1,0 +1,104 @@
+#include "ops/moe.h"
+
+#include "ops/linear.h"
+#include "ops/pointwise.h"
+
+namespace memplan {
+namespace {
+
+// A tensor that holds one matrix (or bias row) per expert; `out_dim` is the dimension that tensor
+// parallelism cuts, -1 for none.
+bool expert_param(Graph& g, std::string name, std::initializer_list<int64_t> shape, int cut_dim) {
+  Param p = make_param(std::move(name), shape);
+  p.group = ParamGroup::expert;
+  p.expert_parts = g.context.ep;
+  if (cut_dim >= 0 && g.context.tp > 1) {
+    p.parts = g.context.tp;
+    p.cut = cut_dim == 1 ? Cut::dim1 : Cut::dim2;
+  }
+  return g.param(std::move(p));
+}
+
+TensorId grouped(Graph& g, TensorId x, int64_t in, int64_t out, bool trained,
+                 std::string_view output) {
+  const int64_t copies = g.elements(x) / in;
+  const double flops =
+      2.0 * static_cast<double>(copies) * static_cast<double>(in) * static_cast<double>(out);
+  const TensorId y =
+      g.add({.kind = "grouped_linear",
+             .name = output,
+             .flops = flops,
+             .flops_backward = flops * ((g.grad(x) ? 1 : 0) + (trained ? 1 : 0))},
+            output, checked_mul(copies, out), g.context.activation, g.grad(x) || trained);
+  if (trained) g.save(x);
+  return y;
+}
+
+void dispatch_comm(Graph& g, TensorId copies) {
+  if (g.context.ep == 1) return;
+  const Bytes bytes = g.tensors[static_cast<size_t>(copies)].bytes();
+  g.comm(Collective::all_to_all, CommGroup::expert_parallel, false, bytes);
+  if (g.grad(copies)) g.comm(Collective::all_to_all, CommGroup::expert_parallel, true, bytes);
+}
+
+}  // namespace
+
+TensorId experts(Graph& g, TensorId x, const Experts& spec) {
+  const int64_t tokens = g.elements(x) / spec.width;
+  const DType dtype = g.context.activation;
+
+  // Router: logits in the activation type, probabilities in fp32.
+  const TensorId logits = linear(g, x,
+                                 {.name = spec.router,
+                                  .in = spec.width,
+                                  .out = spec.count,
+                                  .bias = spec.router_bias,
+                                  .output = "router logits"});
+  if (!spec.router_extra_bias.empty()) g.param(make_param(spec.router_extra_bias, {spec.count}));
+  const TensorId soft = g.add({.kind = "softmax", .name = "router softmax"}, "router probabilities",
+                              checked_mul(tokens, spec.count), DType::f32, g.grad(logits));
+  if (g.grad(logits)) g.save(soft);
+
+  // Dispatch: per_token copies of every token, spread evenly over the expert-parallel group.
+  const TensorId sent = g.add({.kind = "permute", .name = "dispatch"}, "dispatched tokens",
+                              product({tokens, spec.per_token, spec.width}), dtype, g.grad(x));
+  dispatch_comm(g, sent);
+  const TensorId in = enter_tensor_parallel(g, sent);
+
+  const int64_t tp = g.context.tp;
+  const int64_t ffn = ceil_div(spec.ffn, tp);
+  const int64_t wide = spec.gated ? 2 : 1;
+  const int64_t e = spec.count, h = spec.width, f = spec.ffn;
+  const std::string up_name = spec.experts + "." + spec.gate_up;
+  const std::string down_name = spec.experts + "." + spec.down;
+  const bool up_trained = spec.transposed ? expert_param(g, up_name, {e, h, wide * f}, 2)
+                                          : expert_param(g, up_name, {e, wide * f, h}, 1);
+  if (spec.bias) expert_param(g, up_name + "_bias", {e, wide * f}, 1);
+  const bool down_trained = spec.transposed ? expert_param(g, down_name, {e, f, h}, 1)
+                                            : expert_param(g, down_name, {e, h, f}, 2);
+  if (spec.bias) expert_param(g, down_name + "_bias", {e, h}, -1);
+
+  const TensorId up = grouped(g, in, h, wide * ffn, up_trained, "expert up");
+  TensorId middle = up;
+  if (spec.gated) {
+    const int64_t half = g.elements(up) / 2;
+    const TensorId gate =
+        g.add({.kind = "slice", .name = "expert gate"}, "expert gate", half, dtype, g.grad(up));
+    const TensorId value =
+        g.add({.kind = "slice", .name = "expert value"}, "expert value", half, dtype, g.grad(up));
+    middle = multiply(g, activation(g, gate, spec.activation), value, "expert product");
+  } else {
+    middle = activation(g, up, spec.activation);
+  }
+  const TensorId down =
+      leave_tensor_parallel(g, grouped(g, middle, ffn, h, down_trained, "expert down"));
+
+  // Combine: the copies come home and are weighted by their probability.
+  dispatch_comm(g, down);
+  const TensorId out = g.add({.kind = "combine", .name = "combine"}, "expert output",
+                             checked_mul(tokens, h), dtype, g.grad(down) || g.grad(soft));
+  if (g.grad(soft)) g.save(down);
+  return out;
+}
+
+}  // namespace memplan
