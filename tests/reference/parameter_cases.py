@@ -1,0 +1,458 @@
+"""Small configs which between them flip every field that decides a parameter's existence or shape.
+
+Sizes are odd on purpose, so that two dimensions are rarely equal by chance. Each family starts with {},
+the config class's own defaults. Fields a family does not know must change nothing; some cases hold one.
+"""
+
+
+def over(base, *changes):
+    """The class's defaults, the base, and the base with each change."""
+    return [{}, base, *({**base, **change} for change in changes)]
+
+
+def heads(prefix, classes=("Model", "ForCausalLM", "ForSequenceClassification")):
+    """The same model under each of its architectures."""
+    return [{"architectures": [prefix + c]} for c in classes]
+
+
+DECODER = {
+    "vocab_size": 257,
+    "hidden_size": 48,
+    "intermediate_size": 100,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 70,
+    "pad_token_id": 0,
+}
+UNTIED = {"tie_word_embeddings": False}
+TIED = {"tie_word_embeddings": True}
+LABELS = {"id2label": {"0": "a", "1": "b", "2": "c", "3": "d", "4": "e"}}
+
+
+def without(base, *fields):
+    return {k: v for k, v in base.items() if k not in fields}
+
+
+SYNTHETIC = {
+    "llama": over(
+        DECODER,
+        TIED,
+        {"attention_bias": True},
+        {"mlp_bias": True},
+        {"attention_bias": True, "mlp_bias": True, "head_dim": 11, "tie_word_embeddings": True},
+        {"head_dim": 20, "num_key_value_heads": 1},
+        {"num_key_value_heads": None, "head_dim": None},
+        {"num_key_value_heads": 3, "num_hidden_layers": 12},
+        *heads("Llama"),
+        {"architectures": ["LlamaForSequenceClassification"], "num_labels": 7},
+        {"architectures": ["LlamaForSequenceClassification"], **LABELS},
+    )
+    + [without(DECODER, "num_key_value_heads")],
+    "mistral": over(
+        DECODER,
+        TIED,
+        {"num_key_value_heads": 1},
+        {"head_dim": 10},
+        {"head_dim": 16, "num_attention_heads": 5, "num_key_value_heads": 5},
+        {"sliding_window": None, "attention_bias": True, "mlp_bias": True},
+        *heads("Mistral"),
+    )
+    + [{**without(DECODER, "num_key_value_heads"), "num_attention_heads": 16}],
+    "mixtral": over(
+        DECODER,
+        TIED,
+        {"num_local_experts": 3},
+        {"num_experts": 5, "num_experts_per_tok": 1},
+        {"head_dim": 10, "num_key_value_heads": 3},
+        {"num_key_value_heads": 6, "num_local_experts": 1, "num_experts_per_tok": 1},
+        {"sliding_window": 16},
+        *heads("Mixtral"),
+    ),
+    "qwen2": over(
+        DECODER,
+        TIED,
+        {"num_key_value_heads": None},
+        {"num_key_value_heads": 6, "num_hidden_layers": 5},
+        {"head_dim": 10},
+        {"attention_bias": False, "qkv_bias": False},
+        {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+        *heads("Qwen2"),
+    )
+    + [{**without(DECODER, "num_key_value_heads"), "hidden_size": 64, "num_attention_heads": 32}],
+    "qwen2_moe": over(
+        {
+            **DECODER,
+            "moe_intermediate_size": 28,
+            "shared_expert_intermediate_size": 36,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "num_hidden_layers": 7,
+        },
+        TIED,
+        {"qkv_bias": False},
+        {"decoder_sparse_step": 2},
+        {"decoder_sparse_step": 3, "mlp_only_layers": [2]},
+        {"mlp_only_layers": [0, 4, 6]},
+        {"num_experts": 0},
+        {"shared_expert_intermediate_size": 13, "moe_intermediate_size": 17, "head_dim": 10},
+        {"num_key_value_heads": 6},
+        *heads("Qwen2Moe"),
+    ),
+    "qwen3": over(
+        DECODER,
+        TIED,
+        {"head_dim": 10},
+        {"head_dim": 8, "attention_bias": True},
+        {"num_key_value_heads": None},
+        {"num_key_value_heads": 1, "head_dim": 24},
+        *heads("Qwen3"),
+    ),
+    "qwen3_moe": over(
+        {
+            **DECODER,
+            "head_dim": 10,
+            "moe_intermediate_size": 28,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "num_hidden_layers": 7,
+        },
+        TIED,
+        {"attention_bias": True},
+        {"decoder_sparse_step": 2},
+        {"decoder_sparse_step": 3, "mlp_only_layers": [5]},
+        {"mlp_only_layers": [0, 1, 6]},
+        {"num_experts": 0},
+        *heads("Qwen3Moe"),
+    )
+    + [{**DECODER, "num_local_experts": 3}],
+    "gemma": over(
+        {**DECODER, "head_dim": 10},
+        UNTIED,
+        {"attention_bias": True},
+        {"num_key_value_heads": 1},
+        {"num_attention_heads": 5, "num_key_value_heads": 5, "head_dim": 7},
+        *heads("Gemma"),
+    )
+    + [DECODER],
+    "gemma2": over(
+        {**DECODER, "head_dim": 10},
+        UNTIED,
+        {"attention_bias": True},
+        {"num_key_value_heads": 1, "num_hidden_layers": 11},
+        {"attn_logit_softcapping": None, "final_logit_softcapping": None},
+        *heads("Gemma2"),
+    )
+    + [DECODER],
+    "gemma3_text": over(
+        {**DECODER, "head_dim": 10},
+        UNTIED,
+        {"attention_bias": True},
+        {"num_key_value_heads": 1, "num_hidden_layers": 13, "sliding_window_pattern": 3},
+        {"architectures": ["Gemma3TextModel"]},
+        {"architectures": ["Gemma3ForCausalLM"]},
+        {"architectures": ["Gemma3TextForSequenceClassification"]},
+    )
+    + [DECODER],
+    "gpt2": over(
+        {"vocab_size": 257, "n_embd": 48, "n_layer": 3, "n_head": 6, "n_positions": 70},
+        UNTIED,
+        {"n_inner": None},
+        {"n_inner": 100},
+        {"n_positions": 33, "n_ctx": 99},
+        {"add_cross_attention": True},
+        {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+        *heads("GPT2", ("Model", "LMHeadModel", "ForSequenceClassification", "DoubleHeadsModel")),
+        {"architectures": ["GPT2ForSequenceClassification"], **LABELS},
+    )
+    + [
+        {
+            "vocab_size": 129,
+            "hidden_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 5,
+            "max_position_embeddings": 31,
+        }
+    ],
+    "gpt_neox": over(
+        without(DECODER, "num_key_value_heads"),
+        TIED,
+        {"attention_bias": False},
+        {"use_parallel_residual": False},
+        {"rotary_pct": 1.0},
+        {"num_key_value_heads": 2, "head_dim": 10},
+        *heads("GPTNeoX"),
+    ),
+    "gptj": over(
+        {"vocab_size": 257, "n_embd": 48, "n_layer": 3, "n_head": 6, "n_positions": 70, "rotary_dim": 4},
+        TIED,
+        {"n_inner": 100},
+        {"n_inner": None, "n_layer": 11},
+        {"rotary_dim": 8},
+        *heads("GPTJ"),
+    )
+    + [{"vocab_size": 129, "hidden_size": 40, "num_hidden_layers": 2, "num_attention_heads": 5, "rotary_dim": 4}],
+    "opt": over(
+        {
+            "vocab_size": 257,
+            "hidden_size": 48,
+            "ffn_dim": 100,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "max_position_embeddings": 70,
+        },
+        UNTIED,
+        {"do_layer_norm_before": False},
+        {"_remove_final_layer_norm": True},
+        {"word_embed_proj_dim": 20},
+        {"word_embed_proj_dim": 20, "tie_word_embeddings": False, "do_layer_norm_before": False},
+        {"word_embed_proj_dim": None, "intermediate_size": 999},
+        {"enable_bias": False},
+        {"layer_norm_elementwise_affine": False},
+        *heads("OPT"),
+        {"architectures": ["OPTForSequenceClassification"], "word_embed_proj_dim": 20, "num_labels": 3},
+    ),
+    "bloom": over(
+        {"vocab_size": 257, "hidden_size": 48, "n_layer": 3, "n_head": 6},
+        UNTIED,
+        {"n_embed": 30},
+        {"apply_residual_connection_post_layernorm": True},
+        {"seq_length": 70, "intermediate_size": 100},
+        *heads("Bloom"),
+    )
+    + [{"vocab_size": 129, "n_embed": 40, "num_hidden_layers": 4, "num_attention_heads": 5}],
+    "falcon": over(
+        {
+            "vocab_size": 257,
+            "hidden_size": 48,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "max_position_embeddings": 70,
+        },
+        UNTIED,
+        {"bias": True},
+        {"multi_query": False},
+        {"multi_query": False, "num_kv_heads": 2},
+        {"parallel_attn": False},
+        {"parallel_attn": False, "bias": True, "alibi": True, "multi_query": False},
+        {"new_decoder_architecture": True},
+        {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+        {"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1, "num_kv_heads": 3},
+        {"new_decoder_architecture": True, "parallel_attn": False, "num_kv_heads": 2},
+        {"num_ln_in_parallel_attn": 2},
+        {"ffn_hidden_size": 100},
+        {"n_embed": 30},
+        *heads("Falcon"),
+    ),
+    "phi": over(
+        DECODER,
+        TIED,
+        {"qk_layernorm": True},
+        {"num_key_value_heads": None},
+        {"head_dim": 10},
+        {"partial_rotary_factor": 0.25, "num_hidden_layers": 5},
+        *heads("Phi"),
+    ),
+    "phi3": over(
+        DECODER,
+        TIED,
+        {"num_key_value_heads": None},
+        {"num_key_value_heads": 3, "intermediate_size": 77},
+        {"head_dim": 10},
+        {"sliding_window": 16, "attention_bias": True},
+        *heads("Phi3"),
+    ),
+    "olmo2": over(
+        DECODER,
+        TIED,
+        {"attention_bias": True},
+        {"num_key_value_heads": None},
+        {"num_key_value_heads": 1, "head_dim": 10},
+        {"num_hidden_layers": 11},
+        *heads("Olmo2"),
+    ),
+    "starcoder2": over(
+        DECODER,
+        UNTIED,
+        {"use_bias": False},
+        {"use_bias": False, "tie_word_embeddings": False, "num_key_value_heads": 6},
+        {"head_dim": 10},
+        {"sliding_window": 16},
+        *heads("Starcoder2"),
+    )
+    + [without(DECODER, "num_key_value_heads")],
+    "stablelm": over(
+        DECODER,
+        TIED,
+        {"use_qkv_bias": True},
+        {"qk_layernorm": True},
+        {"qk_layernorm": True, "use_qkv_bias": True, "num_key_value_heads": 6, "num_hidden_layers": 4},
+        {"use_parallel_residual": True},
+        {"head_dim": 10},
+        *heads("StableLm"),
+    ),
+    "granite": over(
+        DECODER,
+        TIED,
+        {"attention_bias": True},
+        {"mlp_bias": True},
+        {"num_key_value_heads": None},
+        {"head_dim": 10},
+        {"architectures": ["GraniteModel"]},
+        {"architectures": ["GraniteForCausalLM"]},
+    ),
+    "cohere": over(
+        DECODER,
+        UNTIED,
+        {"attention_bias": True},
+        {"use_qk_norm": True},
+        {"num_key_value_heads": None, "use_qk_norm": True},
+        {"head_dim": 10, "use_qk_norm": True},
+        {"architectures": ["CohereModel"]},
+        {"architectures": ["CohereForCausalLM"]},
+    ),
+    "deepseek_v2": over(
+        {
+            **without(DECODER, "num_key_value_heads"),
+            "kv_lora_rank": 14,
+            "q_lora_rank": 22,
+            "qk_nope_head_dim": 9,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 7,
+            "n_routed_experts": 5,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 13,
+            "num_experts_per_tok": 2,
+            "num_hidden_layers": 4,
+        },
+        TIED,
+        {"q_lora_rank": None},
+        {"attention_bias": True},
+        {"attention_bias": True, "q_lora_rank": None},
+        {"mlp_bias": True, "first_k_dense_replace": 1},
+        {"first_k_dense_replace": 2},
+        {"first_k_dense_replace": 9},
+        {"n_shared_experts": 1},
+        {"n_shared_experts": 3, "num_key_value_heads": 2},
+        {"moe_layer_freq": 2, "head_dim": 10},
+        *heads("DeepseekV2"),
+    ),
+    "deepseek_v3": over(
+        {
+            **without(DECODER, "num_key_value_heads"),
+            "num_key_value_heads": 6,
+            "kv_lora_rank": 14,
+            "q_lora_rank": 22,
+            "qk_nope_head_dim": 9,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 7,
+            "n_routed_experts": 5,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 13,
+            "num_experts_per_tok": 2,
+            "n_group": 1,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+            "num_hidden_layers": 4,
+        },
+        TIED,
+        {"q_lora_rank": None},
+        {"attention_bias": True},
+        {"attention_bias": True, "q_lora_rank": None, "mlp_bias": True},
+        {"first_k_dense_replace": 0},
+        {"first_k_dense_replace": 9},
+        {"n_shared_experts": 3, "num_nextn_predict_layers": 1},
+        {"num_key_value_heads": None},
+        *heads("DeepseekV3"),
+    ),
+    "gpt_oss": over(
+        {**DECODER, "head_dim": 10, "num_local_experts": 5, "num_experts_per_tok": 2},
+        TIED,
+        {"attention_bias": False},
+        {"num_experts": 3},
+        {"head_dim": 14, "num_key_value_heads": 3},
+        {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 4},
+        *heads("GptOss"),
+    )
+    + [DECODER],
+    "bert": over(
+        {**without(DECODER, "num_key_value_heads"), "type_vocab_size": 2},
+        UNTIED,
+        {"type_vocab_size": 1},
+        {"type_vocab_size": 3, "max_position_embeddings": 33},
+        {"is_decoder": True, "add_cross_attention": True, "architectures": ["BertLMHeadModel"]},
+        *heads("Bert", ("Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification", "LMHeadModel")),
+        {"architectures": ["BertForSequenceClassification"], **LABELS},
+        {"architectures": ["BertForPreTraining"], "tie_word_embeddings": False},
+    ),
+    "roberta": over(
+        {**without(DECODER, "num_key_value_heads"), "type_vocab_size": 1},
+        UNTIED,
+        {"type_vocab_size": 3, "max_position_embeddings": 33},
+        {"is_decoder": True, "add_cross_attention": True, "architectures": ["RobertaForCausalLM"]},
+        *heads("Roberta", ("Model", "ForMaskedLM", "ForSequenceClassification", "ForCausalLM")),
+        {"architectures": ["RobertaForSequenceClassification"], "num_labels": 3},
+    ),
+    "deberta-v2": over(
+        without(DECODER, "num_key_value_heads"),
+        UNTIED,
+        {"legacy": False},
+        {"position_biased_input": False},
+        {"type_vocab_size": 3},
+        {"embedding_size": 20},
+        {"embedding_size": 20, "tie_word_embeddings": False, "type_vocab_size": 2},
+        {"relative_attention": True},
+        {"relative_attention": True, "pos_att_type": "c2p"},
+        {"relative_attention": True, "pos_att_type": ["p2c"], "max_relative_positions": 9},
+        {"relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 12},
+        {"relative_attention": True, "pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+        {"pos_att_type": "p2c|c2p", "norm_rel_ebd": "layer_norm"},
+        {"conv_kernel_size": 3, "conv_act": "gelu"},
+        {"conv_kernel_size": 5, "conv_groups": 4},
+        {"pooler_hidden_size": 48, "architectures": ["DebertaV2ForSequenceClassification"], "num_labels": 3},
+        *heads("DebertaV2", ("Model", "ForMaskedLM", "ForSequenceClassification")),
+    ),
+    "t5": over(
+        {"vocab_size": 257, "d_model": 48, "d_kv": 10, "d_ff": 100, "num_layers": 3, "num_heads": 6},
+        {"num_decoder_layers": 5},
+        {"num_decoder_layers": 1, "feed_forward_proj": "gated-gelu"},
+        {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False},
+        {"relative_attention_num_buckets": 17},
+        {"tie_word_embeddings": False},
+        *heads("T5", ("Model", "ForConditionalGeneration", "EncoderModel", "ForSequenceClassification")),
+    )
+    + [{"vocab_size": 129, "hidden_size": 40, "num_hidden_layers": 2, "num_attention_heads": 5, "head_dim": 6}],
+}
+
+# Multimodal wrappers: only the text part is built, by its own ForCausalLM class.
+MULTIMODAL = {
+    "gemma3": {
+        "model_type": "gemma3",
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "text_config": {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 7, "model_type": "gemma3_text"},
+        "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+    "llava": {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "text_config": {**DECODER, "model_type": "llama", "vocab_size": 320},
+        "vision_config": {"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+    "llava-mistral": {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "text_config": {**DECODER, "model_type": "mistral", "num_key_value_heads": 3},
+        "vision_config": {"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+    "llava-default-text": {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "vision_config": {"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+    "mistral3": {
+        "model_type": "mistral3",
+        "architectures": ["Mistral3ForConditionalGeneration"],
+        "text_config": {**DECODER, "model_type": "mistral", "head_dim": 10},
+        "vision_config": {"model_type": "pixtral", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+}
