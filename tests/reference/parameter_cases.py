@@ -364,7 +364,8 @@ SYNTHETIC = {
         {"n_shared_experts": 3, "num_nextn_predict_layers": 1},
         {"num_key_value_heads": None},
         *heads("DeepseekV3"),
-    ),
+    )
+    + [{"num_local_experts": 3, "num_hidden_layers": 5, "vocab_size": 129}],
     "gpt_oss": over(
         {**DECODER, "head_dim": 10, "num_local_experts": 5, "num_experts_per_tok": 2},
         TIED,
@@ -411,6 +412,7 @@ SYNTHETIC = {
         {"conv_kernel_size": 5, "conv_groups": 4},
         {"pooler_hidden_size": 48, "architectures": ["DebertaV2ForSequenceClassification"], "num_labels": 3},
         *heads("DebertaV2", ("Model", "ForMaskedLM", "ForSequenceClassification")),
+        {"attention_head_size": 10, "relative_attention": True, "pos_att_type": "p2c|c2p"},
     ),
     "t5": over(
         {"vocab_size": 257, "d_model": 48, "d_kv": 10, "d_ff": 100, "num_layers": 3, "num_heads": 6},
