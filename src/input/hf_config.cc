@@ -1,0 +1,190 @@
+#include "input/hf_config.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "input/hf_families.h"
+
+namespace memplan {
+namespace {
+
+// Where the language model of a multimodal config is described: transformers' own key, InternVL's
+// remote code, DeepSeek-VL's.
+constexpr std::array<std::string_view, 3> kTextParts = {"text_config", "llm_config",
+                                                        "language_config"};
+
+struct KnownClass {
+  const HfFamily* family;
+  ModelHead head;
+  std::string_view suffix;
+};
+
+std::optional<KnownClass> find_class(std::string_view name) {
+  for (const HfFamily& family : hf_families()) {
+    if (!name.starts_with(family.stem)) continue;
+    for (const HfClass& row : family.classes)
+      if (name.substr(family.stem.size()) == row.suffix) return {{&family, row.head, row.suffix}};
+  }
+  return {};
+}
+
+std::vector<std::string> class_names(const HfFamily& family) {
+  std::vector<std::string> names;
+  for (const HfClass& row : family.classes)
+    names.push_back(std::string(family.stem) + std::string(row.suffix));
+  return names;
+}
+
+std::string_view type_alias(std::string_view type) {
+  for (const auto& [alias, family] : hf_type_aliases())
+    if (alias == type) return family;
+  return {};
+}
+
+std::string_view default_text_type(std::string_view whole) {
+  for (const auto& [type, text] : hf_text_types())
+    if (type == whole) return text;
+  return {};
+}
+
+// A text, or empty where the key is absent or null.
+std::string text_or_empty(const JsonNode& node, std::string_view key) {
+  const auto found = node.find(key);
+  return found && !found->is_null() ? found->text() : std::string();
+}
+
+// architectures[0], or empty.
+std::string first_class(const JsonNode& config) {
+  const auto found = config.find("architectures");
+  if (!found || found->is_null()) return {};
+  const std::vector<std::string> names = found->texts();
+  return names.empty() ? std::string() : names.front();
+}
+
+std::optional<JsonNode> text_part(const JsonNode& root) {
+  for (std::string_view key : kTextParts) {
+    const auto part = root.find(key);
+    if (part && !part->is_null()) return part->require_object();
+  }
+  return {};
+}
+
+bool ends_with_any(std::string_view key) {
+  for (std::string_view part : kTextParts)
+    if (key == part) return true;
+  return false;
+}
+
+// Names the parts of the file that ModelSpec leaves out.
+void name_left_out(const JsonNode& root, bool multimodal, std::vector<std::string>& names) {
+  const auto kind = [](const JsonNode& part, std::string_view key) {
+    const auto found = part.find(key);
+    return found && found->is_text() ? " (" + printable(found->text()) + ")" : std::string();
+  };
+  for (std::string_view key : root.keys()) {
+    const JsonNode part = root.at(key);
+    if (!part.is_object() || ends_with_any(key)) continue;
+    if (key == "quantization_config") {
+      names.push_back("quantization_config" + kind(part, "quant_method") +
+                      ": weights count as unquantized");
+    } else if (multimodal && key.ends_with("_config") && key != "generation_config") {
+      names.push_back(printable(key) + kind(part, "model_type"));
+    }
+  }
+  if (multimodal) names.push_back("the layers that join other modalities to the language model");
+  if (const auto mtp = root.find("num_nextn_predict_layers"); mtp && !mtp->is_null()) {
+    if (mtp->count(0) > 0)
+      names.push_back(
+          "num_nextn_predict_layers: multi-token-prediction layers, which transformers' "
+          "class leaves out too");
+  }
+}
+
+Error unknown_type(const JsonNode& where, const std::string& type) {
+  std::vector<std::string_view> names;
+  for (const HfFamily& family : hf_families()) names.push_back(family.type);
+  return where.error("unknown model_type '" + printable(type) + "'", name_hint(type, names));
+}
+
+// The head class must be one of the family's.
+ModelHead read_head(const HfFamily& family, const JsonNode& config, const std::string& name) {
+  if (name.empty()) return family.head;
+  const JsonNode where = config.missing("architectures");
+  const auto known = find_class(name);
+  if (known && known->family == &family) return known->head;
+  if (known) {
+    throw where.error(
+        "class '" + name + "' does not belong to model_type '" + std::string(family.type) + "'",
+        "correct one of the two");
+  }
+  const std::vector<std::string> names = class_names(family);
+  throw where.error("class '" + printable(name) + "' is not modelled",
+                    name_hint(name, {names.begin(), names.end()}), ErrorKind::not_modelled);
+}
+
+struct Choice {
+  const HfFamily* family;
+  bool defaults_known;
+};
+
+// The family that describes `config`; `fallback`: its model_type where it names none.
+Choice choose_family(const JsonNode& config, const std::string& class_name,
+                     std::string_view fallback) {
+  std::string type = text_or_empty(config, "model_type");
+  if (type.empty()) {
+    if (const auto known = find_class(class_name)) return {known->family, true};
+    type = fallback;
+  }
+  if (const HfFamily* family = find_hf_family(type)) return {family, true};
+  if (const std::string_view alias = type_alias(type); !alias.empty())
+    return {find_hf_family(alias), false};
+  if (!type.empty()) throw unknown_type(config.missing("model_type"), type);
+
+  const ForeignFile foreign = recognise_foreign(config);
+  if (!foreign.what.empty())
+    throw config.error("is not a model's config.json but looks like " + std::string(foreign.what),
+                       std::string(foreign.advice));
+  if (!class_name.empty())
+    throw config.missing("architectures")
+        .error("unknown class '" + printable(class_name) + "' and no model_type beside it");
+  const std::string near = nearest_name("model_type", config.keys());
+  throw config.missing("model_type")
+      .error("is absent, and the file has no architectures either",
+             near.empty() ? "is this a model's config.json?"
+                          : "is '" + printable(near) + "' a slip for it?");
+}
+
+}  // namespace
+
+ModelSpec read_hf_config(std::string_view text, const std::string& file) {
+  const JsonDocument document(text, file);
+  const JsonNode root = document.root().require_object();
+  const auto part = text_part(root);
+  const JsonNode config = part.value_or(root);
+
+  const std::string whole_type = text_or_empty(root, "model_type");
+  const std::string class_name = first_class(config);
+  const Choice choice = choose_family(config, class_name, default_text_type(whole_type));
+  ModelSpec model = read_hf_fields(*choice.family, config, choice.defaults_known);
+  model.name = file;
+  // The class of the whole (LlavaForConditionalGeneration) wraps the language model with its head.
+  const bool own_class = !part && choice.defaults_known;
+  model.head = own_class ? read_head(*choice.family, config, class_name) : choice.family->head;
+  if (part) {
+    // The whole model ties or unties the head; its own field stands above the part's.
+    if (const auto tie = root.find("tie_word_embeddings"); tie && !tie->is_null())
+      model.tie_embeddings = tie->boolean();
+  }
+  if (model.head != ModelHead::sequence_classification) model.labels = 0;
+  // T5EncoderModel has no decoder.
+  if (own_class && class_name.ends_with("EncoderModel")) model.decoder_layers = 0;
+
+  const bool multimodal = part.has_value() || root.find("vision_config").has_value();
+  name_left_out(root, multimodal, model.not_modelled);
+  model.source = text_or_empty(root, "_source");
+  if (model.source.empty()) model.source = printable(file);
+  return model;
+}
+
+}  // namespace memplan
