@@ -13,6 +13,7 @@ struct Embedding {
   std::string name;
   int64_t rows = 0, width = 0;
   bool vocabulary = true;  ///< false: positions, token types: replicated
+  bool tied = false;       ///< the table is another block's: no parameter here
 };
 /// Returns [stream tokens, width].
 TensorId embedding(Graph& g, const Embedding& spec);

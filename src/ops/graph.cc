@@ -93,7 +93,8 @@ int64_t Graph::stream_tokens() const {
 
 TensorId Graph::input(std::string_view name, int64_t elements, DType dtype) {
   tensors.push_back({name, elements, dtype, context.input_requires_grad, kNoTensor, false, false});
-  return static_cast<TensorId>(tensors.size() - 1);
+  inputs.push_back(static_cast<TensorId>(tensors.size() - 1));
+  return inputs.back();
 }
 
 TensorId Graph::add(Op op, std::string_view output_name, int64_t elements, DType dtype,
@@ -110,6 +111,7 @@ void Graph::save(TensorId tensor) {
   if (!context.training) return;
   const TensorId shard = tensors[static_cast<size_t>(tensor)].saved_as;
   const TensorId kept = shard == kNoTensor ? tensor : shard;
+  if (tensors[static_cast<size_t>(kept)].held_elsewhere) return;
   tensors[static_cast<size_t>(kept)].saved = true;
   ops.back().saved.push_back(kept);
 }

@@ -31,6 +31,7 @@ struct Tensor {
   TensorId saved_as = kNoTensor;
   bool saved = false;         ///< some operator keeps it
   bool recomputable = false;  ///< selective recomputation drops it and makes it again
+  bool held_elsewhere = false;  ///< another block keeps it for all its readers: saving is free
 
   Bytes bytes() const { return Bytes(checked_mul(elements, size_of(dtype))); }
 };
@@ -132,6 +133,7 @@ class Graph {
   std::vector<Op> ops;
   std::vector<Param> params;
   std::vector<Comm> comms;
+  std::vector<TensorId> inputs;  ///< tensors that come from outside the block
 
   /// b·s/cp: tokens that flow through a block that is not sequence-parallel.
   int64_t tokens() const { return checked_mul(context.batch, context.sequence); }

@@ -1,0 +1,101 @@
+// Heads of BERT, RoBERTa and DeBERTa.
+#include "lower/deberta.h"
+#include "lower/ends.h"
+#include "lower/layer.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/pointwise.h"
+
+namespace memplan {
+namespace {
+
+// Names of a masked-LM head. `decoder_bias`: an untied decoder has a bias of its own beside `bias`.
+struct MaskedLmRow {
+  std::string_view family;
+  std::string_view dense, norm, decoder, bias;
+};
+constexpr MaskedLmRow kMaskedLm[] = {
+    {"bert", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+     "cls.predictions.decoder", "cls.predictions.bias"},
+    {"roberta", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias"},
+    {"deberta-v2", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+     "cls.predictions.decoder", "cls.predictions.bias"},
+};
+// DebertaV2 with legacy=false: the decoder is the embedding itself, tied or not.
+constexpr MaskedLmRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
+                                     "lm_predictions.lm_head.LayerNorm", "lm_predictions.lm_head",
+                                     "lm_predictions.lm_head.bias"};
+
+MaskedLmRow masked_lm_row(const FamilyRow& row, bool new_deberta) {
+  if (new_deberta) return kNewDeberta;
+  for (const MaskedLmRow& names : kMaskedLm) {
+    if (names.family == row.name) return names;
+  }
+  return kMaskedLm[0];
+}
+
+TensorId dense_tanh(Graph& g, std::string name, int64_t width, TensorId x) {
+  x = linear(g, x, {.name = std::move(name), .in = width, .out = width, .bias = true});
+  return activation(g, x, "tanh");
+}
+
+// BertForPreTraining's second task, beside the masked tokens.
+void next_sentence_head(Graph& g, const ModelSpec& model, TensorId x) {
+  x = dense_tanh(g, "bert.pooler.dense", model.hidden, one_token(g, model, x));
+  linear(g, x, {.name = "cls.seq_relationship", .in = model.hidden, .out = 2, .bias = true});
+}
+
+TensorId masked_lm_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy,
+                        TensorId x) {
+  const bool new_deberta = row.form == Form::deberta && model.extra_or("legacy", 1) == 0;
+  const MaskedLmRow names = masked_lm_row(row, new_deberta);
+  const int64_t width = new_deberta ? model.hidden : embedding_width(model);
+  const bool tied = model.tie_embeddings || new_deberta;
+  if (model.extra_or("next_sentence_head", 0) != 0) next_sentence_head(g, model, x);
+  x = linear(g, x,
+             {.name = std::string(names.dense), .in = model.hidden, .out = width, .bias = true});
+  x = activation(g, x, model.activation);
+  x = row_norm(g, row, std::string(names.norm), width, x);
+  if (!tied) {  // this bias stays, though the decoder brings its own
+    g.param(make_param(std::string(names.bias), {model.vocab}, Cut::dim0, g.context.tp));
+  }
+  return vocabulary_head(g, x,
+                         {.name = std::string(names.decoder),
+                          .width = width,
+                          .vocab = model.vocab,
+                          .bias = true,
+                          .bias_name = tied ? std::string(names.bias) : std::string(),
+                          .tied = tied,
+                          .tied_copy = tied_copy});
+}
+
+}  // namespace
+
+TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy) {
+  TensorId x = layer_input(g, model, "stack output");
+  const bool roberta = row.name == "roberta", deberta = row.form == Form::deberta;
+  if (model.head == ModelHead::none) {
+    if (!deberta) dense_tanh(g, "pooler.dense", model.hidden, one_token(g, model, x));
+    return kNoTensor;
+  }
+  if (model.head != ModelHead::sequence_classification) {
+    return masked_lm_head(g, row, model, tied_copy, x);
+  }
+  x = dropout(g, one_token(g, model, x), model.dropout.hidden);
+  if (roberta) {
+    x = dense_tanh(g, "classifier.dense", model.hidden, x);
+  } else if (deberta) {
+    x = dense_tanh(g, "pooler.dense", model.extra_or("pooler_hidden_size", model.hidden), x);
+  } else {
+    x = dense_tanh(g, "bert.pooler.dense", model.hidden, x);
+  }
+  x = dropout(g, x, model.dropout.hidden);
+  return linear(g, x,
+                {.name = roberta ? "classifier.out_proj" : "classifier",
+                 .in = model.hidden,
+                 .out = model.labels,
+                 .bias = true,
+                 .output = "logits"});
+}
+
+}  // namespace memplan

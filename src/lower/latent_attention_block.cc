@@ -1,0 +1,73 @@
+// Multi-head latent attention: queries, keys and values through low-rank bottlenecks
+// (arXiv 2405.04434, section 2.1; transformers DeepseekV2Attention, DeepseekV3Attention).
+#include "lower/attention_block.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+#include "ops/pointwise.h"
+
+namespace memplan {
+namespace {
+
+Linear column(std::string name, int64_t in, int64_t out, std::string_view output) {
+  return {.name = std::move(name), .in = in, .out = out, .cut = Cut::dim0, .output = output};
+}
+
+// The bottlenecks are computed whole on every rank.
+Linear down(std::string name, const ModelSpec& model, int64_t out, std::string_view output) {
+  return {.name = std::move(name),
+          .in = model.hidden,
+          .out = out,
+          .bias = model.attention_bias,
+          .output = output};
+}
+
+TensorId queries(Graph& g, const ModelSpec& model, TensorId x, int64_t width) {
+  const int64_t rank = model.mla.q_lora_rank;
+  if (rank == 0) return linear(g, x, column("self_attn.q_proj", model.hidden, width, "q"));
+  const TensorId low = linear(g, x, down("self_attn.q_a_proj", model, rank, "latent q"));
+  const TensorId normed = norm(g, low, {.name = "self_attn.q_a_layernorm", .width = rank});
+  return linear(g, normed, column("self_attn.q_b_proj", rank, width, "q"));
+}
+
+}  // namespace
+
+TensorId latent_attention_block(Graph& g, const ModelSpec& model, TensorId x) {
+  const MlaSpec& mla = model.mla;
+  const int64_t qk_dim = checked_add(mla.qk_nope_head_dim, mla.qk_rope_head_dim);
+  const int64_t heads = local_heads(g, model.heads);
+  const TensorId inside = enter_tensor_parallel(g, x);
+
+  const TensorId q = queries(g, model, inside, checked_mul(model.heads, qk_dim));
+
+  const int64_t rank = mla.kv_lora_rank;
+  const TensorId low = linear(g, inside,
+                              down("self_attn.kv_a_proj_with_mqa", model,
+                                   checked_add(rank, mla.qk_rope_head_dim), "latent kv"));
+  const TensorId latent = slice(g, low, "latent kv", checked_mul(g.tokens(), rank));
+  const TensorId normed = norm(g, latent, {.name = "self_attn.kv_a_layernorm", .width = rank});
+  const TensorId kv =
+      linear(g, normed,
+             column("self_attn.kv_b_proj", rank,
+                    checked_mul(model.heads, checked_add(mla.qk_nope_head_dim, mla.v_head_dim)),
+                    "keys and values"));
+  // Every head's key is its own part and the one rotary part that all heads share.
+  const TensorId k = slice(g, kv, "k", product({g.tokens(), heads, qk_dim}));
+  const TensorId v = slice(g, kv, "v", product({g.tokens(), heads, mla.v_head_dim}));
+
+  const TensorId out = attention(g, q, k, v,
+                                 {.heads = heads,
+                                  .kv_heads = heads,
+                                  .qk_head_dim = qk_dim,
+                                  .v_head_dim = mla.v_head_dim,
+                                  .dropout = model.dropout.attention});
+  const TensorId y = linear(g, out,
+                            {.name = "self_attn.o_proj",
+                             .in = checked_mul(model.heads, mla.v_head_dim),
+                             .out = model.hidden,
+                             .bias = model.attention_out_bias,
+                             .cut = Cut::dim1,
+                             .output = "attention output"});
+  return leave_tensor_parallel(g, y);
+}
+
+}  // namespace memplan
