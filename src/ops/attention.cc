@@ -56,6 +56,7 @@ TensorId unfused(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& 
         .flops_backward = 2 * flops.pv};
   const TensorId out = g.add(std::move(op), "attention output", checked_mul(g.tokens(), width),
                              dtype, g.grad(kept) || g.grad(v));
+  g.ops.back().recomputable = true;  // run again, though its output is kept
   if (g.grad(v)) g.save(kept);
   if (g.grad(kept)) g.save(v);
   return out;
@@ -74,6 +75,7 @@ TensorId flash(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& sp
              .flops_backward = 2.5 * forward},
             "attention output", checked_mul(g.tokens(), width), g.context.activation, grad);
   if (!grad) return out;
+  g.ops.back().recomputable = true;
   for (TensorId tensor : {q, k, v, out}) g.save(tensor);
   g.save_extra("log-sum-exp", checked_mul(g.tokens(), spec.heads), DType::f32);
   return out;

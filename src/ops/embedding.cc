@@ -7,9 +7,10 @@ namespace memplan {
 TensorId embedding(Graph& g, const Embedding& spec) {
   const bool cut = spec.vocabulary && g.context.tp > 1;
   Graph probe(g.context);  // asks whether a tied table is trained, and is dropped
-  const bool trained = (spec.tied ? probe : g).param(
-      make_param(spec.name + ".weight", {spec.rows, spec.width},
-                 cut ? Cut::dim0 : Cut::replicated, cut ? g.context.tp : 1));
+  const bool trained =
+      (spec.tied ? probe : g)
+          .param(make_param(spec.name + ".weight", {spec.rows, spec.width},
+                            cut ? Cut::dim0 : Cut::replicated, cut ? g.context.tp : 1));
   const TensorId rows =
       g.add({.kind = "embedding", .name = "embedding"}, "embedding output",
             checked_mul(g.stream_tokens(), spec.width), g.context.activation, trained);

@@ -29,8 +29,8 @@ struct Tensor {
   /// Sequence parallelism keeps its shard instead of the gathered tensor and gathers again in
   /// backward: saving this tensor saves that one.
   TensorId saved_as = kNoTensor;
-  bool saved = false;         ///< some operator keeps it
-  bool recomputable = false;  ///< selective recomputation drops it and makes it again
+  bool saved = false;           ///< some operator keeps it
+  bool recomputable = false;    ///< selective recomputation drops it and makes it again
   bool held_elsewhere = false;  ///< another block keeps it for all its readers: saving is free
 
   Bytes bytes() const { return Bytes(checked_mul(elements, size_of(dtype))); }

@@ -27,8 +27,8 @@ TensorId norm(Graph& g, TensorId x, const Norm& spec) {
   bool trained = false;
   if (spec.affine) {
     const int64_t parts = spec.cut == Cut::replicated ? 1
-                          : spec.parts > 0          ? spec.parts
-                                                    : g.context.tp;
+                          : spec.parts > 0            ? spec.parts
+                                                      : g.context.tp;
     const auto make = [&](const char* suffix) {
       return spec.shape.size() > 0 ? make_param(spec.name + suffix, spec.shape, spec.cut, parts)
                                    : make_param(spec.name + suffix, {spec.width}, spec.cut, parts);

@@ -16,7 +16,7 @@ struct Norm {
   bool affine = true;
   std::initializer_list<int64_t> shape = {};  ///< of the weight, where it is not [width] (Cohere)
   Cut cut = Cut::replicated;  ///< dim0: one part of the heads a rank (q/k norms over all heads)
-  int64_t parts = 0;  ///< parts of the cut; 0: tp
+  int64_t parts = 0;          ///< parts of the cut; 0: tp
 };
 TensorId norm(Graph& g, TensorId x, const Norm& spec);
 

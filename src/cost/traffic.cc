@@ -1,0 +1,252 @@
+#include "cost/traffic.h"
+
+#include <algorithm>
+
+#include "cost/collectives.h"
+#include "cost/states.h"
+
+namespace memplan {
+namespace {
+
+struct Message {
+  Collective collective;
+  CommGroup group;
+  std::string_view phase;
+  std::string_view what;
+  int64_t count;
+  Bytes bytes;
+};
+
+class Meter {
+ public:
+  explicit Meter(const Job& job) : job_(job) {}
+
+  void add(const Message& m) {
+    const int64_t ranks = ranks_of(m.group);
+    if (ranks < 2 || m.count == 0 || m.bytes == Bytes(0)) return;
+    const Algorithm wanted = job_.strategy.tree_collectives ? Algorithm::tree : Algorithm::ring;
+    const Sent sent = bytes_sent(m.collective, wanted, ranks, m.bytes);
+    for (Traffic& row : rows_) {
+      if (row.group != to_string(m.group) || row.collective != to_string(m.collective) ||
+          row.phase != m.phase || row.what != m.what || row.bytes != m.bytes)
+        continue;
+      row.count = checked_add(row.count, m.count);
+      row.bytes_sent_per_gpu += sent.bytes * m.count;
+      return;
+    }
+    Traffic row;
+    row.group = to_string(m.group);
+    row.collective = to_string(m.collective);
+    row.algorithm = to_string(sent.algorithm);
+    row.phase = m.phase;
+    row.what = m.what;
+    row.ranks = ranks;
+    row.count = m.count;
+    row.bytes = m.bytes;
+    row.bytes_sent_per_gpu = sent.bytes * m.count;
+    row.crosses_nodes = span_of(m.group) > job_.cluster.gpus_per_node;
+    rows_.push_back(std::move(row));
+  }
+
+  std::vector<Traffic> take() { return std::move(rows_); }
+
+ private:
+  int64_t ranks_of(CommGroup group) const {
+    const Strategy& s = job_.strategy;
+    switch (group) {
+      case CommGroup::data_parallel:
+        return shards(s, ParamGroup::dense);
+      case CommGroup::expert_data_parallel:
+        return shards(s, ParamGroup::expert);
+      case CommGroup::tensor_parallel:
+        return s.tp;
+      case CommGroup::context_parallel:
+        return s.cp;
+      case CommGroup::expert_parallel:
+        return s.ep;
+      case CommGroup::pipeline_parallel:
+        return s.pp;
+      case CommGroup::embedding:
+        return s.pp > 1 ? 2 : 1;
+    }
+    return 1;
+  }
+
+  // GPUs between the first and the last member, ranks being laid out tp, cp, dp, pp from the inside
+  // (Megatron-core, parallel_state.py: order tp-cp-ep-dp-pp).
+  int64_t span_of(CommGroup group) const {
+    const Strategy& s = job_.strategy;
+    switch (group) {
+      case CommGroup::tensor_parallel:
+        return s.tp;
+      case CommGroup::context_parallel:
+        return checked_mul(s.tp, s.cp);
+      case CommGroup::expert_parallel:
+        return std::min(product({s.tp, s.cp, s.ep}), product({s.tp, s.cp, s.dp}));
+      case CommGroup::data_parallel:
+      case CommGroup::expert_data_parallel:
+        return product({s.tp, s.cp, s.dp});
+      case CommGroup::pipeline_parallel:
+      case CommGroup::embedding:
+        return s.world();
+    }
+    return s.world();
+  }
+
+  const Job& job_;
+  std::vector<Traffic> rows_;
+};
+
+void add_model_comms(const Job& job, const FoldedProgram& folded, const Run& run, Meter& meter) {
+  const Block& block = folded.program.blocks[static_cast<size_t>(run.block)];
+  const bool again = block.part == BlockPart::layer && job.strategy.recompute == Recompute::full &&
+                     folded.summaries[static_cast<size_t>(run.block)].again > Bytes(0);
+  const int64_t count = checked_mul(run.count, job.strategy.micro_batches());
+  for (const Comm& comm : block.graph.comms) {
+    const std::string_view what = block.part == BlockPart::layer ? "layers" : block.label;
+    meter.add({comm.collective, comm.group, comm.backward ? "backward" : "forward", what, count,
+               comm.bytes});
+    if (again && !comm.backward && comm.recomputed)
+      meter.add({comm.collective, comm.group, "recompute", what, count, comm.bytes});
+  }
+}
+
+struct Slice {  // of the replica, one sharding group
+  int64_t elements, trainable;
+};
+
+// What data parallelism moves for a stretch of parameters that is handled `stretches` times.
+void add_data_parallel(const Job& job, CommGroup group, std::string_view what, Slice slice,
+                       int64_t stretches, Meter& meter) {
+  const Strategy& s = job.strategy;
+  const Bytes gradients(checked_mul(slice.trainable, size_of(s.precision.gradient)));
+  const Bytes weights(checked_mul(slice.elements, size_of(s.precision.weight)));
+  const Bytes updated(checked_mul(slice.trainable, size_of(s.precision.weight)));
+  const int64_t m = s.micro_batches();
+  const auto add = [&](Collective collective, std::string_view phase, std::string_view part,
+                       int64_t count, Bytes bytes) {
+    meter.add({collective, group, phase, part, checked_mul(count, stretches), bytes});
+  };
+  if (s.zero == 3) {
+    add(Collective::all_gather, "forward", what, m, weights);
+    if (!s.training) return;
+    add(Collective::all_gather, "backward", what, m, weights);
+    add(Collective::reduce_scatter, "backward", what, m, gradients);
+    return;
+  }
+  if (!s.training) return;
+  if (s.zero == 0) {
+    add(Collective::all_reduce, "backward", "gradients", 1, gradients);
+    return;
+  }
+  add(Collective::reduce_scatter, "backward", "gradients", s.zero == 2 ? m : 1, gradients);
+  add(Collective::all_gather, "optimizer step", "parameters", 1, updated);
+}
+
+void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stage, Meter& meter) {
+  const auto& runs = folded.program.stages[static_cast<size_t>(stage)].runs;
+  GroupSummary dense, expert;
+  for (const Run& run : runs) {
+    const BlockSummary& block = folded.summaries[static_cast<size_t>(run.block)];
+    dense += block.dense * run.count;
+    expert += block.expert * run.count;
+    if (job.strategy.zero != 3) continue;
+    const std::string& label = folded.program.blocks[static_cast<size_t>(run.block)].label;
+    add_data_parallel(job, CommGroup::data_parallel, label,
+                      {block.dense.elements, block.dense.trainable}, run.count, meter);
+    add_data_parallel(job, CommGroup::expert_data_parallel, label,
+                      {block.expert.elements, block.expert.trainable}, run.count, meter);
+  }
+  if (job.strategy.zero == 3) return;
+  add_data_parallel(job, CommGroup::data_parallel, "gradients", {dense.elements, dense.trainable},
+                    1, meter);
+  add_data_parallel(job, CommGroup::expert_data_parallel, "gradients",
+                    {expert.elements, expert.trainable}, 1, meter);
+}
+
+void add_pipeline(const Job& job, const FoldedProgram& folded, int64_t stage, Meter& meter) {
+  const Strategy& s = job.strategy;
+  if (s.pp == 1) return;
+  int64_t tokens = checked_mul(s.micro_batch, s.sequence / s.cp);
+  if (s.sequence_parallel) tokens = ceil_div(tokens, s.tp);
+  const Bytes message(product({tokens, job.model.hidden, size_of(s.precision.activation)}));
+  const int64_t passes = checked_mul(s.micro_batches(), s.vpp);
+  // With several chunks the last stage also sends on, to the first stage's next chunk.
+  const int64_t forward = stage + 1 < s.pp ? passes : passes - s.micro_batches();
+  const int64_t backward = stage > 0 ? passes : passes - s.micro_batches();
+  meter.add({Collective::send_receive, CommGroup::pipeline_parallel, "forward", "activations",
+             forward, message});
+  if (!s.training) return;
+  meter.add({Collective::send_receive, CommGroup::pipeline_parallel, "backward",
+             "gradients of activations", backward, message});
+  if (!job.model.tie_embeddings || (stage != 0 && stage != s.pp - 1)) return;
+  for (const Run& run : folded.program.stages[static_cast<size_t>(s.pp - 1)].runs)
+    for (const Param& p : folded.program.blocks[static_cast<size_t>(run.block)].graph.params)
+      if (p.tied_copy && p.trainable)
+        meter.add({Collective::all_reduce, CommGroup::embedding, "backward",
+                   "gradient of the tied embedding", 1,
+                   Bytes(checked_mul(p.local_elements(), size_of(s.precision.gradient)))});
+}
+
+// torch.nn.DataParallel: no process group; GPU 0 copies to and from the others, as one message
+// each.
+std::vector<Traffic> data_parallel_module(const Job& job, const FoldedProgram& folded) {
+  const Strategy& s = job.strategy;
+  GroupSummary all;
+  for (const Run& run : folded.program.stages[0].runs) {
+    const BlockSummary& block = folded.summaries[static_cast<size_t>(run.block)];
+    all += block.dense * run.count;
+    all += block.expert * run.count;
+  }
+  Meter meter(job);
+  meter.add({Collective::broadcast, CommGroup::data_parallel, "forward", "replicas of the weights",
+             s.micro_batches(), Bytes(checked_mul(all.elements, size_of(s.precision.weight)))});
+  const Bytes outputs(
+      product({s.micro_batch, s.sequence, job.model.vocab, size_of(s.precision.activation)}));
+  meter.add({Collective::send_receive, CommGroup::data_parallel, "forward", "outputs to GPU 0",
+             s.micro_batches(), outputs});
+  if (s.training) {
+    meter.add({Collective::send_receive, CommGroup::data_parallel, "backward",
+               "gradients of outputs from GPU 0", s.micro_batches(), outputs});
+    meter.add({Collective::send_receive, CommGroup::data_parallel, "backward", "gradients to GPU 0",
+               s.micro_batches(),
+               Bytes(checked_mul(all.trainable, size_of(s.precision.gradient)))});
+  }
+  return meter.take();
+}
+
+}  // namespace
+
+std::vector<Traffic> stage_traffic(const Job& job, const FoldedProgram& folded, int64_t stage) {
+  if (job.strategy.data_parallel == DataParallelKind::data_parallel)
+    return data_parallel_module(job, folded);
+  Meter meter(job);
+  for (const Run& run : folded.program.stages[static_cast<size_t>(stage)].runs)
+    add_model_comms(job, folded, run, meter);
+  add_pipeline(job, folded, stage, meter);
+  add_data_parallel(job, folded, stage, meter);
+  return meter.take();
+}
+
+std::vector<Traffic> busiest_traffic(const Job& job, const FoldedProgram& folded) {
+  std::vector<Traffic> busiest;
+  Bytes most(-1);
+  for (int64_t stage = 0; stage < job.strategy.pp; ++stage) {
+    std::vector<Traffic> rows = stage_traffic(job, folded, stage);
+    Bytes sent;
+    for (const Traffic& row : rows) sent += row.bytes_sent_per_gpu;
+    if (sent <= most) continue;
+    most = sent;
+    busiest = std::move(rows);
+  }
+  return busiest;
+}
+
+std::vector<Traffic> bare_traffic(const Job& job, int64_t elements) {
+  Meter meter(job);
+  add_data_parallel(job, CommGroup::data_parallel, "all parameters", {elements, elements}, 1,
+                    meter);
+  return meter.take();
+}
+
+}  // namespace memplan

@@ -1,0 +1,180 @@
+#include "lower/program.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "lower/families.h"
+#include "ops/embedding.h"
+#include "policy/textbook.h"
+#include "schedule/schedules.h"
+
+namespace memplan {
+namespace {
+
+// All that two layers must share to be lowered once.
+struct LayerKey {
+  LayerKind kind;
+  bool trainable = true, adapters = true, input_requires_grad = true;
+  friend bool operator==(const LayerKey&, const LayerKey&) = default;
+};
+
+struct Lowered {
+  Run run;
+  bool output_requires_grad = true;
+};
+
+class Lowering {
+ public:
+  Lowering(const Job& job, int64_t loss_batch) : job_(job), loss_batch_(loss_batch) {}
+
+  Program run() {
+    const Strategy& s = job_.strategy;
+    program_.stages.resize(static_cast<size_t>(s.pp));
+    if (job_.model.bare_parameters) return std::move(program_);
+
+    const std::vector<Lowered> layers = lower_layers();
+    const bool split_by_bridge = job_.model.decoder_layers > 0;
+    for (int64_t stage = 0; stage < s.pp; ++stage) {
+      std::vector<Run>& runs = program_.stages[static_cast<size_t>(stage)].runs;
+      if (stage == 0) append(runs, {embedding_, 0, 1});
+      for (const LayerRange& range : layers_of_stage(std::ssize(layers), s.pp, s.vpp, stage)) {
+        for (int64_t i = range.first; i < range.first + range.count; ++i) {
+          if (split_by_bridge && i == job_.model.layers) append(runs, {bridge_, 0, 1});
+          append(runs, layers[static_cast<size_t>(i)].run);
+        }
+      }
+      if (stage == s.pp - 1) {
+        append(runs, {head_, 0, 1});
+        if (loss_) append(runs, {*loss_, 0, 1});
+      }
+    }
+    return std::move(program_);
+  }
+
+ private:
+  OpContext context() const {
+    const Strategy& s = job_.strategy;
+    OpContext c;
+    c.batch = s.micro_batch;
+    c.sequence = s.sequence / s.cp;
+    c.full_sequence = s.sequence;
+    c.tp = s.tp;
+    c.cp = s.cp;
+    c.ep = s.ep;
+    c.sequence_parallel = s.sequence_parallel;
+    c.training = s.training;
+    c.activation = s.precision.activation;
+    c.attention = s.attention;
+    c.peft = &s.peft;
+    c.trainable = s.trainable.kind;
+    c.input_requires_grad = requires_grad_;
+    // "The last k layers" freezes the embedding and all before them; the head is always trained.
+    c.block_trainable = s.trainable.kind != Trainable::Kind::last_layers;
+    return c;
+  }
+
+  int32_t push(BlockPart part, std::string label, Graph graph) {
+    requires_grad_ |= std::any_of(graph.params.begin(), graph.params.end(),
+                                  [](const Param& p) { return p.trainable; });
+    program_.blocks.push_back({part, std::move(label), std::move(graph)});
+    return static_cast<int32_t>(program_.blocks.size() - 1);
+  }
+
+  // Walks the model in forward order: whether a block's input needs a gradient depends on all
+  // blocks before it.
+  std::vector<Lowered> lower_layers() {
+    const Strategy& s = job_.strategy;
+    requires_grad_ = false;
+    Graph embedding(context());
+    build_embedding(job_.model, embedding);
+    embedding_ = push(BlockPart::embedding, "embedding", std::move(embedding));
+
+    std::vector<Lowered> layers;
+    std::vector<std::pair<LayerKey, Lowered>> known;
+    const std::vector<Stack> all = stacks(job_.model);
+    int64_t total = 0;
+    for (const Stack& stack : all) total += std::ssize(stack.layers);
+    int64_t index = 0;
+    for (const Stack& stack : all) {
+      if (&stack != &all.front()) {
+        Graph bridge(context());
+        build_bridge(job_.model, bridge);
+        bridge_ = push(BlockPart::bridge, "encoder end and decoder embedding", std::move(bridge));
+      }
+      for (const LayerKind& kind : stack.layers) {
+        LayerKey key{kind, true, true, requires_grad_};
+        if (s.trainable.kind == Trainable::Kind::last_layers)
+          key.trainable = index >= total - s.trainable.layers;
+        key.adapters = s.peft.kind != PeftKind::adapter_drop || index >= s.peft.dropped_layers;
+        auto row = std::find_if(known.begin(), known.end(),
+                                [&](const auto& pair) { return pair.first == key; });
+        if (row == known.end()) {
+          known.emplace_back(key, lower_layer(key));
+          row = std::prev(known.end());
+        }
+        requires_grad_ = row->second.output_requires_grad;
+        layers.push_back(row->second);
+        layers.back().run.first_layer = index++;
+      }
+    }
+
+    OpContext top = context();
+    top.block_trainable = true;
+    Graph head(top);
+    const bool tied_copy = s.pp > 1 && job_.model.tie_embeddings;
+    const TensorId logits = build_head(job_.model, head, tied_copy);
+    const bool vocabulary =
+        logits != kNoTensor && job_.model.head != ModelHead::sequence_classification;
+    const int64_t elements = vocabulary ? head.elements(logits) : 0;
+    const bool logits_grad = vocabulary && head.grad(logits);
+    head_ = push(BlockPart::head, "head", std::move(head));
+    if (vocabulary && s.training) {
+      OpContext last = top;
+      last.input_requires_grad = logits_grad;
+      last.batch = loss_batch_;
+      Graph loss(last);
+      const TensorId in =
+          loss.input("logits", checked_mul(elements / s.micro_batch, loss_batch_), last.activation);
+      cross_entropy(loss, in, job_.model.vocab);
+      loss_ = push(BlockPart::loss, "loss", std::move(loss));
+    }
+    return layers;
+  }
+
+  Lowered lower_layer(const LayerKey& key) {
+    OpContext c = context();
+    c.block_trainable = key.trainable;
+    c.adapters_here = key.adapters;
+    Graph layer(c);
+    build_layer(job_.model, key.kind, layer);
+    textbook::apply_activation_model(job_.strategy, job_.model.hidden, layer);
+    std::string label = key.kind.moe ? "MoE layer" : "layer";
+    if (job_.model.decoder_layers > 0) label = (key.kind.decoder ? "decoder " : "encoder ") + label;
+    Lowered out;
+    out.run.block = push(BlockPart::layer, std::move(label), std::move(layer));
+    out.output_requires_grad = requires_grad_;
+    return out;
+  }
+
+  static void append(std::vector<Run>& runs, const Run& run) {
+    const bool continues = !runs.empty() && runs.back().block == run.block &&
+                           runs.back().first_layer + runs.back().count == run.first_layer;
+    if (continues)
+      runs.back().count += run.count;
+    else
+      runs.push_back(run);
+  }
+
+  const Job& job_;
+  int64_t loss_batch_;
+  Program program_;
+  bool requires_grad_ = false;
+  int32_t embedding_ = 0, bridge_ = 0, head_ = 0;
+  std::optional<int32_t> loss_;
+};
+
+}  // namespace
+
+Program lower(const Job& job, int64_t loss_batch) { return Lowering(job, loss_batch).run(); }
+
+}  // namespace memplan

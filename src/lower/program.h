@@ -1,0 +1,42 @@
+// The program of each kind of rank: blocks in forward order, repeated stretches kept as runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "memplan/job.h"
+#include "ops/graph.h"
+
+namespace memplan {
+
+enum class BlockPart : uint8_t { embedding, layer, bridge, head, loss };
+
+struct Block {
+  BlockPart part{};
+  std::string label;  ///< "decoder layer", "embedding"
+  Graph graph;
+};
+
+/// `count` equal blocks one after the other.
+struct Run {
+  int32_t block = 0;        ///< index into Program::blocks
+  int64_t first_layer = 0;  ///< of the whole model, over all stacks; 0 for other parts
+  int64_t count = 1;
+};
+
+/// What the ranks of one pipeline stage run for one micro-batch, forward order.
+struct StageProgram {
+  std::vector<Run> runs;
+};
+
+struct Program {
+  std::vector<Block> blocks;
+  std::vector<StageProgram> stages;  ///< pp of them
+};
+
+/// Lowers the model for every pipeline stage. The program of a bare size has stages without runs.
+/// `loss_batch`: samples the loss block sees, other than micro_batch for DataParallel's GPU 0.
+/// Throws Error{bad_input, not_modelled, too_large}.
+Program lower(const Job& job, int64_t loss_batch);
+
+}  // namespace memplan

@@ -1,0 +1,71 @@
+#include "search/limits.h"
+
+#include "search/variation.h"
+
+namespace memplan {
+namespace {
+
+constexpr int64_t kMostSamples = int64_t{1} << 20;
+constexpr int64_t kMostTokens = int64_t{1} << 26;
+
+std::optional<int64_t> largest_micro_batch(const Job& job) {
+  const int64_t micro_batches = job.strategy.micro_batches();
+  return largest(kMostSamples, [&](int64_t b) {
+    Job changed = job;
+    changed.strategy.micro_batch = b;
+    changed.strategy.global_batch = checked_mul(checked_mul(b, changed.strategy.dp), micro_batches);
+    return surely_fits(changed);
+  });
+}
+
+std::optional<int64_t> longest_sequence(const Job& job) {
+  const Strategy& s = job.strategy;
+  const int64_t step = checked_mul(s.cp, s.sequence_parallel ? s.tp : 1);
+  const auto steps = largest(kMostTokens / step, [&](int64_t n) {
+    Job changed = job;
+    changed.strategy.sequence = checked_mul(n, step);
+    return surely_fits(changed);
+  });
+  if (!steps) return std::nullopt;
+  return *steps * step;
+}
+
+std::optional<int64_t> fewest_gpus(const Job& job) {
+  // Fewer data-parallel ranks never need less memory each, so the smallest dp that fits is found
+  // from the top of the powers of two down, then exactly.
+  const auto fits = [&](int64_t dp) {
+    Job changed = job;
+    set_data_parallel(changed, dp);
+    return surely_fits(changed);
+  };
+  const int64_t step = job.strategy.ep;  // dp·cp must stay a multiple of ep
+  int64_t good = 0;
+  for (int64_t n = 1; n * step <= (int64_t{1} << 20); n *= 2) {
+    if (!fits(n * step)) continue;
+    good = n;
+    break;
+  }
+  if (good == 0) return std::nullopt;
+  int64_t bad = good / 2;
+  while (good - bad > 1) {
+    const int64_t middle = bad + (good - bad) / 2;
+    (fits(middle * step) ? good : bad) = middle;
+  }
+  return good * step * job.strategy.world() / job.strategy.dp;
+}
+
+}  // namespace
+
+Limits find_limits(const Job& job) {
+  if (job.model.bare_parameters) return {std::nullopt, std::nullopt, fewest_gpus(job)};
+  Limits limits;
+  // Forward-only textbook jobs keep no activations: no batch or sequence is too large.
+  if (job.strategy.training) {
+    limits.micro_batch = largest_micro_batch(job);
+    limits.sequence = longest_sequence(job);
+  }
+  limits.gpus = fewest_gpus(job);
+  return limits;
+}
+
+}  // namespace memplan
