@@ -97,25 +97,17 @@ const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks) {
   return *std::ranges::find(kRows, kind, &ScheduleRow::kind);
 }
 
-void check_schedule(ScheduleKind kind, const PipelineShape& shape) {
-  if (shape.chunks <= 1) return;
-  if (kind != ScheduleKind::one_f1b)
-    throw Error(ErrorKind::bad_input, "--vpp",
-                "only the 1f1b schedule is interleaved, not " + std::string(to_string(kind)),
-                "leave --vpp out or use --schedule 1f1b");
-  if (shape.stages < 2)
-    throw Error(ErrorKind::bad_input, "--vpp", "interleaving needs more than one pipeline stage",
-                "leave --vpp out or use --pp 2");
-  if (const int64_t rest = shape.micro_batches % shape.stages; rest != 0) {
-    const int64_t below = shape.micro_batches - rest;
-    const int64_t above = checked_add(below, shape.stages);
-    const bool up = below == 0 || above - shape.micro_batches < rest;
-    throw Error(
-        ErrorKind::bad_input, "--vpp",
-        "interleaving needs a multiple of " + text(shape.stages) + " micro-batches a step, not " +
-            text(shape.micro_batches),
-        "the nearest is " + text(up ? above : below) + ": change --global-batch or --micro-batch");
-  }
+int64_t in_flight_chunks(ScheduleKind kind, int64_t stages, int64_t stage, int64_t micro_batches,
+                         int64_t chunks) {
+  return schedule_row(kind, chunks).in_flight({stages, chunks, micro_batches}, stage).chunks;
+}
+
+int64_t weight_versions(ScheduleKind kind, int64_t stages, int64_t stage) {
+  return schedule_row(kind, 1).weight_versions({stages, 1, 1}, stage);
+}
+
+double bubble_fraction(ScheduleKind kind, int64_t stages, int64_t micro_batches, int64_t chunks) {
+  return schedule_row(kind, chunks).bubble({stages, chunks, micro_batches}).value();
 }
 
 std::vector<LayerRange> layers_of_stage(int64_t layers, int64_t stages, int64_t chunks,

@@ -46,10 +46,11 @@ struct ScheduleRow {
 /// The row of a schedule; `chunks` > 1 of one_f1b is its interleaved form.
 const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks);
 
-/// Throws Error{bad_input} with the nearest valid value where the schedule cannot run this shape:
-/// --vpp with another schedule than 1f1b or with --pp 1; m no multiple of p when interleaved
-/// (Megatron-core schedules.py, forward_backward_pipelining_with_interleaving).
-void check_schedule(ScheduleKind kind, const PipelineShape& shape);
+/// The row's `in_flight` of one stage: activation sets of chunks of L/(p·v) layers.
+int64_t in_flight_chunks(ScheduleKind kind, int64_t stages, int64_t stage, int64_t micro_batches,
+                         int64_t chunks);
+int64_t weight_versions(ScheduleKind kind, int64_t stages, int64_t stage);
+double bubble_fraction(ScheduleKind kind, int64_t stages, int64_t micro_batches, int64_t chunks);
 
 /// Consecutive layers.
 struct LayerRange {
