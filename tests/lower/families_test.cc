@@ -89,7 +89,7 @@ void check_record(const json& record) {
     CHECK_MESSAGE(wrong.empty(), id, wrong);
     CHECK_MESSAGE(count_parameters(model) == record.at("total").get<int64_t>(), id);
   } catch (const std::exception& error) {
-    FAIL_CHECK(id, ": ", error.what());
+    FAIL_CHECK(id, ": ", std::string(error.what()));
   }
 }
 
