@@ -97,19 +97,6 @@ const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks) {
   return *std::ranges::find(kRows, kind, &ScheduleRow::kind);
 }
 
-int64_t in_flight_chunks(ScheduleKind kind, int64_t stages, int64_t stage, int64_t micro_batches,
-                         int64_t chunks) {
-  return schedule_row(kind, chunks).in_flight({stages, chunks, micro_batches}, stage).chunks;
-}
-
-int64_t weight_versions(ScheduleKind kind, int64_t stages, int64_t stage) {
-  return schedule_row(kind, 1).weight_versions({stages, 1, 1}, stage);
-}
-
-double bubble_fraction(ScheduleKind kind, int64_t stages, int64_t micro_batches, int64_t chunks) {
-  return schedule_row(kind, chunks).bubble({stages, chunks, micro_batches}).value();
-}
-
 std::vector<LayerRange> layers_of_stage(int64_t layers, int64_t stages, int64_t chunks,
                                         int64_t stage) {
   if (stages > layers)

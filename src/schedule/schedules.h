@@ -46,12 +46,6 @@ struct ScheduleRow {
 /// The row of a schedule; `chunks` > 1 of one_f1b is its interleaved form.
 const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks);
 
-/// The row's `in_flight` of one stage: activation sets of chunks of L/(p·v) layers.
-int64_t in_flight_chunks(ScheduleKind kind, int64_t stages, int64_t stage, int64_t micro_batches,
-                         int64_t chunks);
-int64_t weight_versions(ScheduleKind kind, int64_t stages, int64_t stage);
-double bubble_fraction(ScheduleKind kind, int64_t stages, int64_t micro_batches, int64_t chunks);
-
 /// Consecutive layers.
 struct LayerRange {
   int64_t first = 0, count = 0;

@@ -19,7 +19,7 @@ HeldInFlight held(ScheduleKind kind, PipelineShape shape, int64_t stage) {
   return schedule_row(kind, shape.chunks).in_flight(shape, stage);
 }
 double bubble(ScheduleKind kind, PipelineShape shape) {
-  return bubble_fraction(kind, shape.stages, shape.micro_batches, shape.chunks);
+  return schedule_row(kind, shape.chunks).bubble(shape).value();
 }
 
 template <typename Call>
@@ -132,7 +132,6 @@ TEST_SUITE("schedules") {
     CHECK(held(ScheduleKind::one_f1b, {4, 2, 8}, 3).chunks == 5);   // 0 + 4 + 1
     CHECK(held(ScheduleKind::one_f1b, {4, 2, 4}, 0).chunks == 8);   // never more than m·v
     CHECK(held(ScheduleKind::pipedream, {4, 1, 8}, 1).chunks == 3);
-    CHECK(in_flight_chunks(ScheduleKind::one_f1b, 4, 3, 8, 2) == 5);
   }
 
   TEST_CASE("interleaving: stage 0 holds 1 + (p-1)/(pv) times what it holds without") {
@@ -171,9 +170,9 @@ TEST_SUITE("schedules") {
 
   TEST_CASE("weight versions: PipeDream stashes p-r on stage r") {
     for (int64_t r = 0; r < 4; ++r) {
-      CHECK(weight_versions(ScheduleKind::pipedream, 4, r) == 4 - r);
-      CHECK(weight_versions(ScheduleKind::one_f1b, 4, r) == 1);
-      CHECK(weight_versions(ScheduleKind::gpipe, 4, r) == 1);
+      CHECK(schedule_row(ScheduleKind::pipedream, 1).weight_versions({4, 1, 8}, r) == 4 - r);
+      CHECK(schedule_row(ScheduleKind::one_f1b, 1).weight_versions({4, 1, 8}, r) == 1);
+      CHECK(schedule_row(ScheduleKind::gpipe, 1).weight_versions({4, 1, 8}, r) == 1);
     }
   }
 
