@@ -93,7 +93,7 @@ std::vector<GpuSpec> make_presets() {
       gpu("a10", "NVIDIA A10 24GB", mib(22587), {600, 0, kPcie4}, {31.2, 62.5, 125, 125, 0}, {8, 6},
           "A10 data sheet (2021); memory: OOM text, 22.06 GiB with ECC, the A10G's 22587 MiB"),
       gpu("a10g", "NVIDIA A10G 24GB", mib(22587), {600, 0, kPcie4}, {35, 35, 70, 70, 0}, {8, 6},
-          "A10G data sheet (2021); memory: torch device properties, 22587 MiB with ECC"),
+          "A10G data sheet (2022); memory: torch device properties, 22587 MiB with ECC"),
       gpu("a40", "NVIDIA A40 48GB", mib(45416), {696, 0, kPcie4}, {37.4, 74.8, 149.7, 149.7, 0},
           {8, 6}, "A40 data sheet (2021); memory: torch device properties, 45416 MiB with ECC"),
       gpu("rtx-a6000", "NVIDIA RTX A6000 48GB", mib(48676), {768, 0, kPcie4},
