@@ -116,7 +116,9 @@ TensorId attend(Graph& g, const FamilyRow& row, const ModelSpec& model, const Qu
                                   .kv_heads = local_heads(g, model.kv_heads),
                                   .qk_head_dim = model.head_dim,
                                   .v_head_dim = model.head_dim,
-                                  .dropout = model.dropout.attention});
+                                  .dropout = model.dropout.attention,
+                                  // Gemma 2 (arXiv 2408.00118, section 2)
+                                  .soft_cap = model.extra_or("attn_logit_softcapping", 0) != 0});
   const TensorId y = linear(
       g, out,
       {.name = std::string(row.attention.o),

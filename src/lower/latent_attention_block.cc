@@ -1,5 +1,8 @@
 // Multi-head latent attention: queries, keys and values through low-rank bottlenecks
 // (arXiv 2405.04434, section 2.1; transformers DeepseekV2Attention, DeepseekV3Attention).
+// The bottlenecks are whole on every rank and work on the rank's share of the sequence; the
+// tensor-parallel region begins behind them, with narrow tensors (Megatron-LM,
+// core/transformer/multi_latent_attention.py).
 #include "lower/attention_block.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
@@ -12,7 +15,6 @@ Linear column(std::string name, int64_t in, int64_t out, std::string_view output
   return {.name = std::move(name), .in = in, .out = out, .cut = Cut::dim0, .output = output};
 }
 
-// The bottlenecks are computed whole on every rank.
 Linear down(std::string name, const ModelSpec& model, int64_t out, std::string_view output) {
   return {.name = std::move(name),
           .in = model.hidden,
@@ -23,30 +25,35 @@ Linear down(std::string name, const ModelSpec& model, int64_t out, std::string_v
 
 TensorId queries(Graph& g, const ModelSpec& model, TensorId x, int64_t width) {
   const int64_t rank = model.mla.q_lora_rank;
-  if (rank == 0) return linear(g, x, column("self_attn.q_proj", model.hidden, width, "q"));
+  if (rank == 0) {
+    const TensorId inside = enter_tensor_parallel(g, x);
+    return linear(g, inside, column("self_attn.q_proj", model.hidden, width, "q"));
+  }
   const TensorId low = linear(g, x, down("self_attn.q_a_proj", model, rank, "latent q"));
   const TensorId normed = norm(g, low, {.name = "self_attn.q_a_layernorm", .width = rank});
-  return linear(g, normed, column("self_attn.q_b_proj", rank, width, "q"));
+  return linear(g, enter_tensor_parallel(g, normed),
+                column("self_attn.q_b_proj", rank, width, "q"));
 }
 
 }  // namespace
 
 TensorId latent_attention_block(Graph& g, const ModelSpec& model, TensorId x) {
   const MlaSpec& mla = model.mla;
-  const int64_t qk_dim = checked_add(mla.qk_nope_head_dim, mla.qk_rope_head_dim);
+  const int64_t rank = mla.kv_lora_rank, rotary = mla.qk_rope_head_dim;
+  const int64_t qk_dim = checked_add(mla.qk_nope_head_dim, rotary);
   const int64_t heads = local_heads(g, model.heads);
-  const TensorId inside = enter_tensor_parallel(g, x);
 
-  const TensorId q = queries(g, model, inside, checked_mul(model.heads, qk_dim));
+  const TensorId q = queries(g, model, x, checked_mul(model.heads, qk_dim));
 
-  const int64_t rank = mla.kv_lora_rank;
-  const TensorId low = linear(g, inside,
-                              down("self_attn.kv_a_proj_with_mqa", model,
-                                   checked_add(rank, mla.qk_rope_head_dim), "latent kv"));
-  const TensorId latent = slice(g, low, "latent kv", checked_mul(g.tokens(), rank));
+  const TensorId low = linear(g, x,
+                              down("self_attn.kv_a_proj_with_mqa", model, checked_add(rank, rotary),
+                                   "latent kv and rotary k"));
+  const TensorId latent = slice(g, low, "latent kv", checked_mul(g.stream_tokens(), rank));
   const TensorId normed = norm(g, latent, {.name = "self_attn.kv_a_layernorm", .width = rank});
+  const TensorId inside = enter_tensor_parallel(g, normed);
+  enter_tensor_parallel(g, slice(g, low, "rotary k", checked_mul(g.stream_tokens(), rotary)));
   const TensorId kv =
-      linear(g, normed,
+      linear(g, inside,
              column("self_attn.kv_b_proj", rank,
                     checked_mul(model.heads, checked_add(mla.qk_nope_head_dim, mla.v_head_dim)),
                     "keys and values"));

@@ -45,6 +45,11 @@ TensorId unfused(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& 
                              "scores", scores, dtype, grad);
   if (g.grad(k)) g.save(q);
   if (g.grad(q)) g.save(k);
+  if (spec.soft_cap) {
+    const TensorId capped = g.add({.kind = "activation", .name = "soft cap", .recomputable = true},
+                                  "capped scores", scores, dtype, grad);
+    if (g.grad(capped)) g.save(capped);
+  }
   const TensorId soft = g.add({.kind = "softmax", .name = "softmax", .recomputable = true},
                               "softmax output", scores, dtype, grad);
   if (g.grad(raw)) g.save(soft);

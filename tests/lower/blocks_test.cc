@@ -152,6 +152,10 @@ TEST_SUITE("lower/blocks") {
     const int64_t extra = saved_bytes(layer(m, context())) - saved_bytes(layer(plain, context()));
     CHECK(extra == 2 * 2 * kSbh);  // two norm inputs more
 
+    m.extra = {{"attn_logit_softcapping", 1}};
+    CHECK(saved_bytes(layer(m, context())) - saved_bytes(layer(plain, context())) ==
+          extra + 2 * kScores);  // tanh keeps its output
+
     // OLMo 2 has two norms, on the outputs, and two on queries and keys; no norm outputs are kept
     // but the stream itself, which both sub-layers read.
     m = small_model("olmo2");
