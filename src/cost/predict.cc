@@ -41,8 +41,6 @@ class Predictor {
   explicit Predictor(const Job& job) {
     plan_.job = job;
     plan_.warnings = check(job);
-    const Strategy& s = job.strategy;
-    if (!job.model.bare_parameters) check_schedule(s.schedule, shape_of(s));
     textbook::require_modelled(job);
     plan_.assumptions = job.assumptions;
     for (std::string& line : textbook::assumptions(job))

@@ -82,6 +82,21 @@ void check_batch(const Strategy& s) {
                     checked_mul(once, std::max<int64_t>(1, (s.global_batch + once / 2) / once))));
 }
 
+// Interleaving, as Megatron-core runs it (schedules.py, forward_backward_pipelining_with_interleaving).
+void check_interleaving(const Strategy& s) {
+  if (s.vpp == 1) return;
+  if (s.pp == 1 || s.schedule != ScheduleKind::one_f1b)
+    impossible("--vpp", "virtual stages belong to the 1f1b schedule with --pp above 1",
+               "leave --vpp away");
+  if (s.micro_batches() % s.pp != 0)
+    impossible("--vpp",
+               fmt::format("interleaving runs groups of pp {} micro-batches, and {} are none of them",
+                           s.pp, s.micro_batches()),
+               fmt::format("nearest global batch: {}",
+                           product({s.micro_batch, s.dp, s.pp,
+                                    std::max<int64_t>(1, s.micro_batches() / s.pp)})));
+}
+
 void check_model_cuts(const Job& job) {
   const ModelSpec& m = job.model;
   const Strategy& s = job.strategy;
@@ -177,6 +192,7 @@ std::vector<std::string> check(const Job& job) {
   check_counts(job.strategy);
   check_world(job);
   check_batch(job.strategy);
+  check_interleaving(job.strategy);
   check_model_cuts(job);
   check_combinations(job);
 
