@@ -62,18 +62,17 @@ std::string first_class(const JsonNode& config) {
   return names.empty() ? std::string() : names.front();
 }
 
-std::optional<JsonNode> text_part(const JsonNode& root) {
+// The part that describes the language model; a multimodal type that leaves it out means its text
+// type's defaults, which an empty object stands for.
+std::optional<JsonNode> text_part(const JsonNode& root, const JsonDocument& empty,
+                                  std::string_view whole_type) {
   for (std::string_view key : kTextParts) {
     const auto part = root.find(key);
     if (part && !part->is_null()) return part->require_object();
   }
+  const bool flat = !type_alias(whole_type).empty();  // the fields stand in the root
+  if (!flat && !default_text_type(whole_type).empty()) return empty.root();
   return {};
-}
-
-bool ends_with_any(std::string_view key) {
-  for (std::string_view part : kTextParts)
-    if (key == part) return true;
-  return false;
 }
 
 // Names the parts of the file that ModelSpec leaves out.
@@ -84,7 +83,7 @@ void name_left_out(const JsonNode& root, bool multimodal, std::vector<std::strin
   };
   for (std::string_view key : root.keys()) {
     const JsonNode part = root.at(key);
-    if (!part.is_object() || ends_with_any(key)) continue;
+    if (!part.is_object() || std::ranges::find(kTextParts, key) != kTextParts.end()) continue;
     if (key == "quantization_config") {
       names.push_back("quantization_config" + kind(part, "quant_method") +
                       ": weights count as unquantized");
@@ -160,10 +159,11 @@ Choice choose_family(const JsonNode& config, const std::string& class_name,
 ModelSpec read_hf_config(std::string_view text, const std::string& file) {
   const JsonDocument document(text, file);
   const JsonNode root = document.root().require_object();
-  const auto part = text_part(root);
+  const std::string whole_type = text_or_empty(root, "model_type");
+  const JsonDocument no_text_part("{}", file + ": /text_config (absent)");
+  const auto part = text_part(root, no_text_part, whole_type);
   const JsonNode config = part.value_or(root);
 
-  const std::string whole_type = text_or_empty(root, "model_type");
   const std::string class_name = first_class(config);
   const Choice choice = choose_family(config, class_name, default_text_type(whole_type));
   ModelSpec model = read_hf_fields(*choice.family, config, choice.defaults_known);

@@ -167,7 +167,7 @@ class Reader {
   // "hidden_size 10", and where the value is the family's default, that it is.
   std::string shown(std::string_view key, int64_t value) const {
     return std::string(key) + " " + std::to_string(value) +
-           (config_.find(key) ? "" : " (the default of " + std::string(f_.type) + ")");
+           (find(key) ? "" : " (the default of " + std::string(f_.type) + ")");
   }
 
   void require_multiple(std::string_view key, int64_t value, std::string_view of, int64_t divisor) {

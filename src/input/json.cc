@@ -8,8 +8,6 @@
 
 namespace memplan {
 
-size_t first_broken_utf8(std::string_view text);  // text_file.cc
-
 namespace {
 
 using Json = nlohmann::json;
@@ -76,11 +74,11 @@ class Builder : public nlohmann::json_sax<Json> {
     const std::string at = file_ + ": " + line_and_column(text_, position == 0 ? 0 : position - 1);
     if (e.id == kNumberOverflow)
       throw Error(ErrorKind::bad_input, at, "the number " + printable(token) + " is too large");
-    if (position >= text_.size() && !open_.empty())
+    if (position > text_.size() && !open_.empty())
       throw Error(ErrorKind::bad_input, at, "the file ends in the middle of " + unfinished(),
                   "was the download cut off?");
-    const std::string_view rest = text_.substr(std::min(text_.size(), position - token.size()));
-    for (std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+    const std::string_view rest = text_.substr(std::min(text_.size(), position - 1));
+    for (std::string_view word : {"NaN", "Infinity"}) {
       if (rest.starts_with(word))
         throw Error(ErrorKind::bad_input, at,
                     "is not JSON: " + std::string(word) + " is no number");
@@ -180,6 +178,7 @@ bool JsonNode::is_null() const { return value_->is_null(); }
 bool JsonNode::is_object() const { return value_->is_object(); }
 bool JsonNode::is_array() const { return value_->is_array(); }
 bool JsonNode::is_text() const { return value_->is_string(); }
+bool JsonNode::is_false() const { return value_->is_boolean() && !value_->get<bool>(); }
 
 std::optional<JsonNode> JsonNode::find(std::string_view key) const {
   if (!value_->is_object()) return {};

@@ -26,13 +26,15 @@ std::string read_text_file(const std::string& path, size_t limit = kMaxConfigByt
 /// Text fit for a message: control characters and broken UTF-8 escaped, cut at 80 bytes.
 std::string printable(std::string_view text);
 
+/// Where the UTF-8 encoding of `text` breaks first; npos: nowhere.
+size_t first_broken_utf8(std::string_view text);
+
 /// A value of a document. All getters throw Error{bad_input}("FILE: /pointer", problem, hint).
 /// Copies are cheap; the document must outlive them.
 class JsonNode {
  public:
   JsonNode(const nlohmann::json& value, std::string_view file, std::string pointer);
 
-  const nlohmann::json& raw() const { return *value_; }
   /// "FILE: /pointer"; "FILE" for the root.
   std::string where() const;
   Error error(std::string problem, std::string hint = {},
@@ -43,6 +45,7 @@ class JsonNode {
   bool is_object() const;
   bool is_array() const;
   bool is_text() const;
+  bool is_false() const;  ///< the boolean false
 
   /// The member `key` of an object, or nothing.
   std::optional<JsonNode> find(std::string_view key) const;

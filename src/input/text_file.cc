@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "input/json.h"
-#include "memplan/units.h"
 
 namespace memplan {
 namespace {
@@ -45,7 +44,7 @@ std::string read_text_file(const std::string& path, size_t limit) {
   if (status.type() != fs::file_type::regular && status.type() != fs::file_type::fifo)
     throw fail("is not a file that can be read");
   const auto too_large = [&] {
-    return fail("is larger than " + format_bytes(Bytes(static_cast<int64_t>(limit))),
+    return fail("is larger than " + std::to_string(limit >> 20) + " MiB",
                 "a configuration file is much smaller; is this the right file?");
   };
   if (status.type() == fs::file_type::regular && fs::file_size(path, ignored) > limit)
