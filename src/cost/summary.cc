@@ -43,6 +43,7 @@ BlockSummary summarize(const Graph& graph, const Strategy& strategy, bool checkp
   for (const Op& op : graph.ops) {
     out.flops += op.flops;
     out.flops_backward += op.flops_backward;
+    out.flops_again += op.flops_rerun;
     if (op.recomputable) core += op.flops;
   }
 
@@ -52,7 +53,7 @@ BlockSummary summarize(const Graph& graph, const Strategy& strategy, bool checkp
   if (recompute == Recompute::selective) {
     out.kept = out.held - recomputable;
     out.again = recomputable;
-    out.flops_again = core;
+    out.flops_again += core;
   } else if (recompute == Recompute::full) {
     Bytes inputs, inputs_held;
     for (TensorId id : graph.inputs) {
@@ -62,7 +63,7 @@ BlockSummary summarize(const Graph& graph, const Strategy& strategy, bool checkp
     }
     out.kept = inputs;
     out.again = out.held - inputs_held;
-    out.flops_again = out.flops;
+    out.flops_again += out.flops;
   }
   return out;
 }

@@ -22,7 +22,8 @@ struct BlockSummary {
   Bytes held;   ///< saved tensors without recomputation
   Bytes kept;   ///< what stays until backward under the strategy's recomputation
   Bytes again;  ///< what backward makes anew while it is in this block
-  double flops = 0, flops_backward = 0, flops_again = 0;
+  double flops = 0, flops_backward = 0;
+  double flops_again = 0;  ///< of recomputation, the strategy's and the kernels' own
 };
 
 /// `checkpointed`: the block is one of those --recompute applies to (layers are, head and loss

@@ -72,12 +72,13 @@ TensorId flash(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& sp
   const double forward = flops.qk + flops.pv;
   const bool grad = g.grad(q) || g.grad(k) || g.grad(v);
   const int64_t width = checked_mul(spec.heads, spec.v_head_dim);
-  // Backward makes the scores again: 5 products for forward's 2 (arXiv 2307.08691, section 3.1).
+  // Backward makes the scores again: 5 products, one of them q·kᵀ (arXiv 2307.08691, section 3.1).
   const TensorId out =
       g.add({.kind = "flash_attention",
              .name = "attention",
              .flops = forward,
-             .flops_backward = 2.5 * forward},
+             .flops_backward = 2 * forward,
+             .flops_rerun = flops.qk},
             "attention output", checked_mul(g.tokens(), width), g.context.activation, grad);
   if (!grad) return out;
   g.ops.back().recomputable = true;

@@ -102,7 +102,7 @@ TensorId Graph::add(Op op, std::string_view output_name, int64_t elements, DType
   tensors.push_back({output_name, elements, dtype, requires_grad && context.training, kNoTensor,
                      false, op.recomputable});
   op.output = static_cast<TensorId>(tensors.size() - 1);
-  if (!context.training) op.flops_backward = 0;
+  if (!context.training) op.flops_backward = op.flops_rerun = 0;
   ops.push_back(std::move(op));
   return ops.back().output;
 }

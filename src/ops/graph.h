@@ -104,6 +104,7 @@ struct Op {
   TensorId output = kNoTensor;
   double flops = 0;  ///< forward
   double flops_backward = 0;
+  double flops_rerun = 0;     ///< a kernel's own recomputation in backward: hardware FLOPs only
   bool recomputable = false;  ///< part of what selective recomputation runs again
 };
 

@@ -1,0 +1,223 @@
+#include <doctest/doctest.h>
+
+#include "jobs.h"
+#include "memplan/error.h"
+
+namespace memplan {
+namespace {
+
+// h 64, f 256: weights and biases of one layer, two norms.
+constexpr int64_t kLayer = (64 * 192 + 192) + (64 * 64 + 64) + (64 * 256 + 256) + (256 * 64 + 64) + 4 * 64;
+constexpr int64_t kAll = 1000 * 64 + 128 * 64 + 4 * kLayer + 2 * 64;
+
+TEST_CASE("16 bytes a parameter in mixed precision with Adam; ZeRO divides them stage by stage") {
+  const RankPlan one = predict(small_job()).ranks[0];
+  CHECK(one.states.parameters == kAll);
+  CHECK(one.memory.weights == Bytes(2 * kAll));
+  CHECK(one.memory.gradients == Bytes(2 * kAll));
+  CHECK(one.memory.optimizer == Bytes(12 * kAll));
+  for (int zero = 0; zero <= 3; ++zero) {
+    Job job = on(small_job(), 8);
+    job.strategy.zero = zero;
+    const Plan plan = predict(job);
+    REQUIRE(plan.ranks.size() == 1);
+    CHECK(plan.ranks[0].count == 8);
+    const States& states = plan.ranks[0].states;
+    CHECK(states.weights == Bytes(2 * kAll / (zero >= 3 ? 8 : 1)));
+    CHECK(states.gradients == Bytes(2 * kAll / (zero >= 2 ? 8 : 1)));
+    CHECK(states.optimizer == Bytes(12 * kAll / (zero >= 1 ? 8 : 1)));
+  }
+}
+
+TEST_CASE("precision and optimizer decide the bytes of each state") {
+  struct Row {
+    const char* precision;
+    OptimizerKind optimizer;
+    int64_t weights, gradients, states;
+  };
+  const Row rows[] = {{"fp32", OptimizerKind::adamw, 4, 4, 8},
+                      {"bf16", OptimizerKind::adamw, 2, 2, 4},
+                      {"mixed-fp16", OptimizerKind::adamw, 2, 2, 12},
+                      {"mixed-bf16", OptimizerKind::sgd, 2, 2, 4},
+                      {"mixed-bf16", OptimizerKind::sgd_momentum, 2, 2, 8},
+                      {"fp32", OptimizerKind::lion, 4, 4, 4},
+                      {"amp-bf16", OptimizerKind::adam, 4, 4, 8}};
+  for (const Row& row : rows) {
+    Job job = small_job();
+    job.strategy.precision = parse_precision(row.precision, "");
+    job.strategy.optimizer = row.optimizer;
+    const RankMemory memory = predict(job).ranks[0].memory;
+    CAPTURE(row.precision);
+    CHECK(memory.weights == Bytes(row.weights * kAll));
+    CHECK(memory.gradients == Bytes(row.gradients * kAll));
+    CHECK(memory.optimizer == Bytes(row.states * kAll));
+  }
+}
+
+TEST_CASE("activations of a whole GPT: layers, embedding dropout, final norm, logits") {
+  // Korthikanti et al., section 4: 34·sbh + 5·as²b a layer; sbh of embedding dropout; and at the
+  // end 2·sbh of the norm's input, 2·sbh of the projection's, 4·sbV of fp32 logits.
+  const int64_t sbh = 128 * 64, as2b = 4 * 128 * 128;
+  const RankMemory memory = predict(small_job()).ranks[0].memory;
+  CHECK(memory.activations == Bytes(4 * (34 * sbh + 5 * as2b) + sbh + 4 * sbh + 4 * 128 * 1000));
+}
+
+TEST_CASE("recomputation: selective drops 5·as²b, full keeps 2·sbh a layer and one layer's rest") {
+  const int64_t sbh = 128 * 64, as2b = 4 * 128 * 128;
+  const int64_t ends = sbh + 4 * sbh + 4 * 128 * 1000;
+  Job job = small_job(64);
+  job.strategy.recompute = Recompute::selective;
+  const RankPlan selective = predict(job).ranks[0];
+  CHECK(selective.phases[0].allocated.count() - (16 * selective.states.parameters) == 64 * 34 * sbh + ends);
+  job.strategy.recompute = Recompute::full;
+  const RankPlan full = predict(job).ranks[0];
+  const int64_t states = 16 * full.states.parameters;
+  CHECK(full.phases[0].allocated.count() - states == 64 * 2 * sbh + ends);
+  // In backward the last layer comes alive again once the loss and the head are gone.
+  const int64_t again = 64 * 2 * sbh + sbh + 32 * sbh + 5 * as2b;
+  CHECK(full.phases[1].allocated.count() - states == std::max(64 * 2 * sbh + ends, again));
+}
+
+TEST_CASE("the ZeRO paper's estimate: 24·b·s·h bytes a layer") {
+  Job job = small_job();
+  job.strategy.activations = ActivationModel::zero;
+  job.strategy.micro_batch = job.strategy.global_batch = 3;
+  const int64_t ends = 3 * (128 * 64 * 5 + 4 * 128 * 1000);
+  CHECK(predict(job).ranks[0].memory.activations == Bytes(4 * 24 * 3 * 128 * 64 + ends));
+}
+
+TEST_CASE("ZeRO-3 holds a block's whole weights while it runs, ZeRO-2 its whole gradients") {
+  Job job = on(small_job(), 8);
+  job.strategy.zero = 3;
+  job.strategy.precision.weight = DType::f32;  // so that the embedding's gather is the peak
+  job.model.vocab = 100000;
+  job.strategy.micro_batch = 1;
+  const RankPlan rank = predict(job).ranks[0];
+  bool gathered = false;
+  for (const PhasePeak& phase : rank.phases) gathered |= !phase.at.empty();
+  CHECK(gathered);
+  Bytes sum;
+  for (const LedgerLine& line : rank.lines) sum += line.bytes;
+  CHECK(sum == rank.memory.allocated);
+}
+
+TEST_CASE("pipeline stages: the first holds most micro-batches, the last the head and a tied copy") {
+  const Plan plan = predict(on(small_job(8), 4, 1, 4, 8));
+  REQUIRE(plan.ranks.size() == 4);
+  CHECK(plan.parameters == kAll + 4 * kLayer);  // the copy is memory, not a parameter
+  CHECK(plan.ranks[0].states.parameters == 1000 * 64 + 128 * 64 + 2 * kLayer);
+  CHECK(plan.ranks[1].states.parameters == 2 * kLayer);
+  CHECK(plan.ranks[3].states.parameters == 2 * kLayer + 2 * 64 + 1000 * 64);
+  const int64_t layer = 34 * 128 * 64 + 5 * 4 * 128 * 128;
+  CHECK(plan.ranks[1].memory.activations == Bytes(3 * 2 * layer));  // p - r = 3 in flight
+  CHECK(plan.ranks[2].memory.activations == Bytes(2 * 2 * layer));
+  CHECK(plan.step.bubble_fraction == doctest::Approx(3.0 / 11));
+}
+
+TEST_CASE("GPipe holds every micro-batch, PipeDream p - r weight versions and no bubble") {
+  Job job = on(small_job(8), 4, 1, 4, 8);
+  job.strategy.schedule = ScheduleKind::gpipe;
+  const int64_t layer = 34 * 128 * 64 + 5 * 4 * 128 * 128;
+  CHECK(predict(job).ranks[1].memory.activations == Bytes(8 * 2 * layer));
+  job.strategy.schedule = ScheduleKind::pipedream;
+  const Plan plan = predict(job);
+  CHECK(plan.ranks[1].memory.weights == Bytes(3 * 2 * 2 * kLayer));
+  CHECK(plan.ranks[2].memory.weights == Bytes(2 * 2 * 2 * kLayer));
+  CHECK(plan.step.bubble_fraction == 0);
+  job.strategy.schedule = ScheduleKind::naive;
+  CHECK(predict(job).step.bubble_fraction == doctest::Approx(0.75));
+}
+
+TEST_CASE("DataParallel: GPU 0 has the optimizer, all outputs and the loss of the whole batch") {
+  Job job = on(small_job(), 4);
+  job.strategy.data_parallel = DataParallelKind::data_parallel;
+  const Plan plan = predict(job);
+  REQUIRE(plan.ranks.size() == 2);
+  const RankMemory &first = plan.ranks[0].memory, &other = plan.ranks[1].memory;
+  CHECK(plan.ranks[1].count == 3);
+  CHECK(other.optimizer == Bytes(0));
+  CHECK(first.optimizer == Bytes(12 * kAll));
+  CHECK(first.buffers == Bytes(4 * 128 * 1000 * 2));
+  CHECK(first.activations - other.activations == Bytes(4 * 128 * 1000 * 4));
+  CHECK(plan.verdict.worst_rank == 0);
+}
+
+TEST_CASE("offload moves states to the host, divided as ZeRO divides them") {
+  Job job = on(small_job(), 4);
+  job.strategy.zero = 2;
+  job.strategy.offload = {Placement::cpu, Placement::cpu, Placement::gpu};
+  const RankPlan rank = predict(job).ranks[0];
+  CHECK(rank.states.optimizer == Bytes(0));
+  CHECK(rank.states.gradients == Bytes(0));
+  CHECK(rank.host.pageable == Bytes((12 + 2) * kAll / 4));
+  job.strategy.zero = 3;
+  job.strategy.offload = {Placement::nvme, Placement::cpu, Placement::nvme};
+  const RankPlan infinity = predict(job).ranks[0];
+  CHECK(infinity.states.weights == Bytes(0));
+  CHECK(infinity.host.nvme == Bytes((12 + 2) * kAll / 4));
+  CHECK(infinity.host.pageable == Bytes(2 * kAll / 4));
+}
+
+TEST_CASE("forward-only: weights alone") {
+  Job job = small_job();
+  job.strategy.training = false;
+  const RankPlan rank = predict(job).ranks[0];
+  CHECK(rank.memory.allocated == Bytes(2 * kAll));
+  CHECK(rank.phases.size() == 1);
+}
+
+TEST_CASE("training the last layer alone keeps nothing of those below") {
+  Job job = small_job();
+  job.strategy.trainable = {Trainable::Kind::last_layers, 1};
+  const Plan plan = predict(job);
+  // The head is tied to the embedding, whose gradient it then needs.
+  CHECK(plan.trainable == kLayer + 2 * 64);
+  const int64_t sbh = 128 * 64, as2b = 4 * 128 * 128;
+  CHECK(plan.ranks[0].memory.activations.count() <= 34 * sbh + 5 * as2b + 4 * sbh + 4 * 128 * 1000);
+  CHECK(plan.ranks[0].memory.optimizer == Bytes(12 * plan.trainable));
+}
+
+TEST_CASE("a bare size: states only, and no verdict where they fit") {
+  const Plan fits = predict(bare_job(7'500'000'000, 1));
+  CHECK(fits.ranks[0].memory.allocated == Bytes(120'000'000'000));
+  CHECK(fits.verdict.fits == false);
+  CHECK_FALSE(predict(bare_job(1'000'000'000, 1)).verdict.fits.has_value());
+  CHECK(predict(bare_job(1'000'000'000, 1)).ranks[0].memory.activations == Bytes(0));
+}
+
+TEST_CASE("context parallelism divides the tokens and joins the group that divides states") {
+  Job job = small_job();
+  job.strategy.cp = 2;
+  job.strategy.zero = 1;
+  job = on(job, 4);
+  const RankPlan rank = predict(job).ranks[0];
+  CHECK(rank.states.optimizer == Bytes(12 * kAll / 4));
+  const int64_t sbh = 64 * 64;
+  const int64_t as2b = 4 * 64 * 128;  // half the queries, all the keys
+  CHECK(rank.memory.activations == Bytes(4 * (34 * sbh + 5 * as2b) + 5 * sbh + 4 * 64 * 1000));
+}
+
+TEST_CASE("what is not modelled is refused by name") {
+  Job job = small_job();
+  job.strategy.framework = Framework::megatron;
+  try {
+    predict(job);
+    FAIL_CHECK("accepted");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::not_modelled);
+    CHECK(std::string(error.what()).find("megatron") != std::string::npos);
+  }
+}
+
+TEST_CASE("tensor parallelism beyond a node is warned about with its traffic") {
+  Job job = on(small_job(), 4, 4);
+  CHECK(predict(job).warnings.empty());
+  job.cluster.gpus_per_node = 2;
+  const Plan plan = predict(job);
+  REQUIRE(plan.warnings.size() == 1);
+  CHECK(plan.warnings[0].find("crosses nodes") != std::string::npos);
+  CHECK(plan.warnings[0].find("--tp 2") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace memplan
