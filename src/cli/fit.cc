@@ -1,0 +1,153 @@
+// memplan fit: the answer to one job, or to each of a list.
+#include <array>
+
+#include "cli/command.h"
+#include "cli/job_options.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/settings.h"
+#include "cli/weights_check.h"
+#include "input/json.h"
+#include "input/model_source.h"
+#include "memplan/error.h"
+#include "memplan/fit.h"
+#include "report/report.h"
+
+namespace memplan {
+namespace {
+
+constexpr std::array<OptionRow, 3> kOwn{{
+    {"--request", "FILE", "a report of memplan, or its request: options win over it"},
+    {"--weights", "FILE", "compare the model with a safetensors file, index or folder"},
+    {"--explain", "", "every line with its formula, every setting with its origin"},
+}};
+
+// Named in the interface; their files are not read yet.
+constexpr std::array<OptionRow, 3> kLater{{
+    {"--megatron-args", "FILE", "arguments of Megatron-LM"},
+    {"--deepspeed", "FILE", "a DeepSpeed configuration"},
+    {"--fsdp", "FILE", "an accelerate or FSDP configuration"},
+}};
+
+struct Heading {
+  SettingGroup group;
+  std::string_view text;
+};
+constexpr std::array<Heading, 6> kHeadings{{
+    {SettingGroup::hardware, "Hardware"},
+    {SettingGroup::parallel, "Parallelism (defaults in parentheses)"},
+    {SettingGroup::batch, "Batch"},
+    {SettingGroup::memory, "Memory"},
+    {SettingGroup::training, "Training"},
+    {SettingGroup::model, "Model of memory"},
+}};
+
+std::vector<OptionRow> all_options() {
+  std::vector<OptionRow> rows;
+  for (const SettingRow& row : setting_rows()) rows.push_back({row.option, row.value, row.help});
+  for (const auto& part : {std::span<const OptionRow>(kOwn), std::span<const OptionRow>(kLater),
+                           common_options()})
+    rows.insert(rows.end(), part.begin(), part.end());
+  return rows;
+}
+
+std::string help() {
+  std::string out =
+      "usage: memplan fit MODEL [options]\n\n"
+      "MODEL is a preset (`memplan show models`), a HuggingFace config.json, a folder that holds\n"
+      "one, or a size such as 7.5B. A list such as --tp 1,2,4 answers for each value.\n";
+  for (const Heading& heading : kHeadings) {
+    std::vector<OptionRow> rows;
+    for (const SettingRow& row : setting_rows())
+      if (row.group == heading.group) rows.push_back({row.option, row.value, row.help});
+    out += '\n' + options_help(heading.text, rows);
+  }
+  out += '\n' + options_help("Files and answers", kOwn);
+  out += '\n' + options_help("Every command", common_options());
+  return out;
+}
+
+void refuse_later(const Options& options) {
+  for (const OptionRow& row : kLater)
+    if (options.has(row.name))
+      throw Error(ErrorKind::not_modelled, std::string(row.name),
+                  std::string(row.help) + " is not read yet", "give its settings as options");
+}
+
+std::vector<Given> on_command_line(const Options& options) {
+  std::vector<Given> given;
+  for (const auto& [option, text] : options.given)
+    if (find_setting(option) != nullptr) given.push_back({option, text, option, "command line"});
+  return given;
+}
+
+Answer answer(const ModelSpec& model, std::string_view model_from, const Combination& combination,
+              bool explain) {
+  Answer out;
+  out.values = combination.values;
+  BuiltJob built = build_job(model, model_from, combination.settings);
+  built.job.explain = explain;
+  out.origins = std::move(built.origins);
+  out.plan = combination.values.empty() ? fit(built.job) : predict(built.job);
+  return out;
+}
+
+// In a list, an impossible value is a row of the table and not the end.
+Answer answer_or_refusal(const ModelSpec& model, std::string_view model_from,
+                         const Combination& combination, bool explain) {
+  try {
+    return answer(model, model_from, combination, explain);
+  } catch (const Error& error) {
+    return {combination.values, {}, error.what(), error.exit_code(), {}};
+  }
+}
+
+// 0 where a job fits (or nothing speaks against it), 1 where none does, the error's where all of
+// a list are refused.
+int exit_code(const Report& report) {
+  bool any = false;
+  for (const Answer& answer : report.answers) {
+    if (!answer.plan) continue;
+    any = true;
+    if (answer.plan->verdict.fits.value_or(true)) return 0;
+  }
+  return any ? 1 : report.answers.front().exit_code;
+}
+
+}  // namespace
+
+int run_fit(const Words& words) {
+  const Options options = parse_options(words, all_options(), 1);
+  if (options.help) {
+    write_result({}, help());
+    return 0;
+  }
+  const TextStyle style = text_style(options);
+  refuse_later(options);
+
+  RequestFile request;
+  if (const std::string* file = options.find("--request")) request = read_request(*file);
+  const bool named = !options.positional.empty();
+  const std::string word = named ? options.positional.front() : request.model;
+  if (word.empty())
+    throw Error(ErrorKind::bad_input, "", "no MODEL is named",
+                "write memplan fit llama3-8b --gpu h100-80g; `memplan show models` lists the presets");
+  const std::string model_from = named ? "command line" : printable(*options.find("--request"));
+  const ModelSpec model = read_model(word);
+  if (const std::string* weights = options.find("--weights"))
+    say(options, check_weights(model, *weights));
+
+  const bool explain = options.has("--explain");
+  const Combinations combinations =
+      expand_lists(merge(on_command_line(options), request.settings));
+  Report report{combinations.options, {}};
+  for (const Combination& combination : combinations.all)
+    report.answers.push_back((combinations.options.empty() ? answer : answer_or_refusal)(
+        model, model_from, combination, explain));
+
+  const std::string_view format = options.has("--json") ? "json" : explain ? "explain" : "text";
+  write_result(options, find_format(format).render(report, style));
+  return exit_code(report);
+}
+
+}  // namespace memplan

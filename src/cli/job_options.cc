@@ -1,0 +1,181 @@
+#include "cli/job_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/settings.h"
+#include "input/peft_config.h"
+#include "memplan/error.h"
+#include "report/request.h"
+
+namespace memplan {
+namespace {
+
+constexpr int64_t kUsualNode = 8;           // GPUs of the usual server
+constexpr int64_t kUsualSequence = 4096;    // where nobody says and the model allows it
+constexpr int64_t kBareSequence = 1024;     // nothing of a bare size depends on it
+
+class Builder {
+ public:
+  Builder(const ModelSpec& model, std::string_view model_from, const std::vector<Given>& given)
+      : given_(given) {
+    out_.job.model = model;
+    out_.origins.push_back({"model", std::string(model_from)});
+    for (const Given& setting : given_) from(key_of(setting.option), setting.from);
+  }
+
+  BuiltJob build() {
+    Job& job = out_.job;
+    job.cluster.gpus = 0;  // not known yet
+    job.cluster.gpus_per_node = 0;
+    refuse_contradictions();
+    for (const SettingRow& row : setting_rows())
+      if (const Given* setting = find(row.option)) apply(row, *setting);
+    require_gpu();
+    fill_gpus();
+    fill_sequence();
+    fill_batch();
+    fill_peft();
+    if (!find("--precision")) assume("precision " + job.strategy.precision.name);
+    if (const Given* offload = find("--offload");
+        offload != nullptr && (offload->text == "cpu" || offload->text == "nvme"))
+      assume("--offload " + offload->text + " is " + offload_text(job.strategy.offload));
+    return std::move(out_);
+  }
+
+ private:
+  const Given* find(std::string_view option) const {
+    const auto found = std::ranges::find(given_, option, &Given::option);
+    return found == given_.end() ? nullptr : &*found;
+  }
+
+  void apply(const SettingRow& row, const Given& setting) {
+    if (setting.peft)
+      out_.job.strategy.peft = *setting.peft;
+    else
+      row.apply(out_.job, setting.text, setting.where);
+  }
+
+  void from(std::string key, std::string origin) {
+    std::erase_if(out_.origins, [&](const Origin& o) { return o.key == key; });
+    out_.origins.push_back({std::move(key), std::move(origin)});
+  }
+  void assume(std::string what) { out_.job.assumptions.push_back(std::move(what)); }
+
+  // --cluster says which GPU and how many; saying it again must not say something else.
+  void refuse_contradictions() {
+    const Given* cluster = find("--cluster");
+    if (cluster == nullptr) return;
+    const Cluster said = parse_cluster(cluster->text, cluster->where);
+    if (const Given* gpu = find("--gpu"); gpu && find_gpu(gpu->text, gpu->where).name != said.gpu.name)
+      throw Error(ErrorKind::bad_input, gpu->where,
+                  fmt::format("{} contradicts --cluster {}, whose GPUs are {}", gpu->text,
+                              cluster->text, said.gpu.name),
+                  "give one of the two");
+    if (const Given* gpus = find("--gpus");
+        gpus && parse_count(gpus->text, gpus->where) != said.gpus)
+      throw Error(ErrorKind::bad_input, gpus->where,
+                  fmt::format("{} contradicts --cluster {}, which has {} GPUs", gpus->text,
+                              cluster->text, said.gpus),
+                  "give one of the two");
+    for (const char* key : {"gpu", "gpus", "gpus_per_node", "network", "host_memory"})
+      if (!find(option_of(key))) from(key, "--cluster " + cluster->text);
+  }
+
+  void require_gpu() {
+    if (!out_.job.cluster.gpu.name.empty()) return;
+    throw Error(ErrorKind::bad_input, "--gpu", "no GPU is named, so nothing can be said to fit",
+                "add --gpu h100-80g (`memplan show gpus` lists them), --gpu-memory 24GiB, or "
+                "--cluster 8xdgx-h100");
+  }
+
+  // gpus = dp·tp·pp·cp: from three of them the fourth.
+  void fill_gpus() {
+    Job& job = out_.job;
+    Strategy& s = job.strategy;
+    Cluster& c = job.cluster;
+    const int64_t replica = product({s.tp, s.pp, s.cp});
+    if (c.gpus == 0) {
+      c.gpus = checked_mul(s.dp, replica);
+      from("gpus", "dp · tp · pp · cp");
+      if (c.gpus == 1) assume("1 GPU");
+    } else if (!find("--dp")) {
+      if (c.gpus % replica != 0)
+        throw Error(ErrorKind::bad_input, "--gpus",
+                    fmt::format("{} GPUs cannot be cut into replicas of tp {} × pp {} × cp {} = {}",
+                                c.gpus, s.tp, s.pp, s.cp, replica),
+                    fmt::format("nearest: --gpus {}",
+                                checked_mul(replica, std::max<int64_t>(1, c.gpus / replica))));
+      s.dp = c.gpus / replica;
+      from("dp", "gpus / (tp · pp · cp)");
+    }
+    if (c.gpus_per_node == 0) {
+      c.gpus_per_node = std::min(c.gpus, kUsualNode);
+      from("gpus_per_node", fmt::format("default: up to {}", kUsualNode));
+      if (c.gpus > kUsualNode) assume(fmt::format("{} GPUs a node", kUsualNode));
+    }
+  }
+
+  void fill_sequence() {
+    Job& job = out_.job;
+    if (find("--seq")) return;
+    if (job.model.bare_parameters) {
+      job.strategy.sequence = kBareSequence;
+      return;
+    }
+    const int64_t most = job.model.max_positions;
+    const bool own = most > 0 && most <= kUsualSequence;
+    job.strategy.sequence = own ? most : kUsualSequence;
+    from("seq", own ? "the model's longest" : fmt::format("default: {}", kUsualSequence));
+    assume(fmt::format("sequence {}{}", job.strategy.sequence, own ? ", the model's longest" : ""));
+  }
+
+  void fill_batch() {
+    Strategy& s = out_.job.strategy;
+    const bool bare = out_.job.model.bare_parameters.has_value();
+    if (!find("--micro-batch") && !bare) assume("micro-batch 1");
+    if (find("--global-batch")) return;
+    s.global_batch = product({s.micro_batch, s.dp, s.pp});
+    from("global_batch", s.pp > 1 ? "micro-batch · dp · pp" : "micro-batch · dp");
+    if (s.pp > 1 && !bare)
+      assume(fmt::format("global batch {}: {} micro-batches, one for each stage", s.global_batch,
+                         s.pp));
+  }
+
+  void fill_peft() {
+    PeftSpec& peft = out_.job.strategy.peft;
+    if (peft.kind != PeftKind::lora || !peft.targets.empty() || out_.job.model.bare_parameters)
+      return;
+    const Given* setting = find("--peft");
+    peft.targets = default_lora_targets(out_.job.model.family, setting ? setting->where : "--peft");
+    std::string list;
+    for (const std::string& target : peft.targets) list += (list.empty() ? "" : ", ") + target;
+    assume("LoRA beside " + list + ", as peft chooses for this family");
+  }
+
+  const std::vector<Given>& given_;
+  BuiltJob out_;
+};
+
+}  // namespace
+
+std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& under) {
+  const size_t own = over.size();
+  for (const Given& setting : under) {
+    const bool hidden = std::any_of(over.begin(), over.begin() + static_cast<std::ptrdiff_t>(own),
+                                    [&](const Given& g) {
+      const auto replaced = replaced_by(g.option);
+      return g.option == setting.option || std::ranges::find(replaced, setting.option) != replaced.end();
+    });
+    if (!hidden) over.push_back(setting);
+  }
+  return over;
+}
+
+BuiltJob build_job(const ModelSpec& model, std::string_view model_from,
+                   const std::vector<Given>& given) {
+  return Builder(model, model_from, given).build();
+}
+
+}  // namespace memplan

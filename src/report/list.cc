@@ -1,0 +1,69 @@
+// A list of jobs in one table, a row each.
+#include <fmt/format.h>
+
+#include "report/memory_table.h"
+#include "report/report.h"
+#include "report/table.h"
+
+namespace memplan {
+namespace {
+
+std::string verdict_text(const Verdict& v) {
+  if (!v.fits) return "states fit";
+  return std::string(to_string(v.risk));
+}
+
+Bytes sent(const Plan& plan) {
+  Bytes total;
+  for (const Traffic& row : plan.communication) total += row.bytes_sent_per_gpu;
+  return total;
+}
+
+void add_plan(std::vector<Cell>& cells, const Plan& plan) {
+  const Verdict& v = plan.verdict;
+  const RankMemory& m = plan.ranks[static_cast<size_t>(v.worst_rank)].memory;
+  for (Bytes bytes : {m.weights, m.gradients, m.optimizer, m.activations, m.transient + m.buffers})
+    cells.push_back({size_text(bytes)});
+  cells.push_back({size_text(m.device), ink_of(v)});
+  cells.push_back({size_text(v.headroom()), v.headroom() < Bytes(0) ? Ink::red : Ink::plain});
+  cells.push_back({size_text(sent(plan))});
+  const double bubble = plan.step.bubble_fraction;
+  cells.push_back({bubble > 0 ? fmt::format("{:.1f} %", bubble * 100) : "0"});
+  cells.push_back({verdict_text(v), ink_of(v)});
+}
+
+}  // namespace
+
+std::string render_list(const Report& report, const TextStyle& style) {
+  constexpr size_t kFigures = 9;
+  std::vector<Align> columns(report.varied.size() + kFigures, Align::right);
+  columns.push_back(Align::left);
+  Table table(columns);
+
+  std::vector<Cell> titles;
+  for (const std::string& option : report.varied) titles.push_back({option, Ink::bold});
+  for (const char* title : {"weights", "gradients", "optimizer", "activations", "transient",
+                            "device", "free", "sent", "bubble", "verdict"})
+    titles.push_back({title, Ink::bold});
+  table.add(std::move(titles));
+
+  std::vector<std::string> refusals;
+  for (const Answer& answer : report.answers) {
+    std::vector<Cell> cells;
+    for (const std::string& value : answer.values) cells.push_back({visible(value)});
+    if (answer.plan) {
+      add_plan(cells, *answer.plan);
+    } else {
+      cells.resize(report.varied.size() + kFigures);
+      refusals.push_back(answer.refused);
+      cells.push_back({fmt::format("refused [{}]", refusals.size()), Ink::dim});
+    }
+    table.add(std::move(cells));
+  }
+  std::string out = table.render(0, style.color);
+  for (size_t i = 0; i < refusals.size(); ++i)
+    out += wrap(visible(refusals[i]), fmt::format("[{}] ", i + 1), style.width);
+  return out;
+}
+
+}  // namespace memplan

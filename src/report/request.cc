@@ -1,0 +1,101 @@
+#include "report/request.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace memplan {
+namespace {
+
+std::string name(auto value) { return std::string(to_string(value)); }
+
+// Whole bytes a second: --network reads no more.
+SettingValue rate(double bytes_per_second) {
+  if (bytes_per_second <= 0) return {};
+  return static_cast<int64_t>(std::llround(bytes_per_second));
+}
+
+}  // namespace
+
+std::vector<Setting> settings_of(const Job& job) {
+  const Strategy& s = job.strategy;
+  const Cluster& c = job.cluster;
+  const bool known_gpu = c.gpu.name != "custom";
+  return {
+      {"gpu", known_gpu ? SettingValue(c.gpu.name) : SettingValue()},
+      {"gpu_memory", c.gpu.memory.count()},
+      {"gpus", c.gpus},
+      {"gpus_per_node", c.gpus_per_node},
+      {"network", rate(c.network_bandwidth)},
+      {"host_memory", c.host_memory ? SettingValue(c.host_memory->count()) : SettingValue()},
+      {"framework", name(s.framework)},
+      {"forward_only", !s.training},
+      {"dp", s.dp},
+      {"tp", s.tp},
+      {"pp", s.pp},
+      {"vpp", s.vpp},
+      {"cp", s.cp},
+      {"ep", s.ep},
+      {"zero", int64_t{s.zero}},
+      {"data_parallel", name(s.data_parallel)},
+      {"sequence_parallel", s.sequence_parallel},
+      {"schedule", name(s.schedule)},
+      {"micro_batch", s.micro_batch},
+      {"global_batch", s.global_batch},
+      {"seq", s.sequence},
+      {"precision", s.precision.name},
+      {"weight_dtype", name(s.precision.weight)},
+      {"grad_dtype", name(s.precision.gradient)},
+      {"optimizer_dtype", name(s.precision.optimizer)},
+      {"optimizer", name(s.optimizer)},
+      {"activations", name(s.activations)},
+      {"attention", name(s.attention)},
+      {"recompute", name(s.recompute)},
+      {"offload", offload_text(s.offload)},
+      {"train", train_text(s.trainable)},
+      {"algorithm", std::string(s.tree_collectives ? "tree" : "ring")},
+  };
+}
+
+std::string setting_text(const SettingValue& value) {
+  struct Visitor {
+    std::string operator()(std::monostate) const { return "-"; }
+    std::string operator()(bool b) const { return b ? "true" : "false"; }
+    std::string operator()(int64_t n) const { return fmt::format("{}", n); }
+    std::string operator()(const std::string& text) const { return text; }
+  };
+  return std::visit(Visitor(), value);
+}
+
+std::string offload_text(const Offload& offload) {
+  std::string out;
+  const auto part = [&](std::string_view what, Placement where) {
+    if (where == Placement::gpu) return;
+    out += fmt::format("{}{}={}", out.empty() ? "" : ",", what, to_string(where));
+  };
+  part("optimizer", offload.optimizer);
+  part("gradients", offload.gradients);
+  part("parameters", offload.parameters);
+  return out.empty() ? "none" : out;
+}
+
+std::string train_text(const Trainable& trainable) {
+  switch (trainable.kind) {
+    case Trainable::Kind::all:
+      return "all";
+    case Trainable::Kind::last_layers:
+      return fmt::format("last:{}", trainable.layers);
+    case Trainable::Kind::bias:
+      return "bias";
+  }
+  return "?";
+}
+
+std::string peft_text(const PeftSpec& peft) {
+  if (peft.kind == PeftKind::none) return "none";
+  if (peft.kind == PeftKind::lora)
+    return fmt::format("lora r {}{}", peft.rank, peft.merged ? ", merged" : "");
+  return fmt::format("{} m {}", to_string(peft.kind), peft.bottleneck);
+}
+
+}  // namespace memplan

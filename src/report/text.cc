@@ -1,0 +1,215 @@
+// One screen for people: verdict, job, memory, communication, limits, what to change.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/memory_table.h"
+#include "report/report.h"
+#include "report/request.h"
+#include "report/table.h"
+
+namespace memplan {
+namespace {
+
+constexpr size_t kTrafficRows = 8;
+constexpr size_t kLargestRows = 3;
+
+std::string spaced(std::string text) {
+  std::replace(text.begin(), text.end(), '_', ' ');
+  return text;
+}
+
+std::string plural(int64_t count, std::string_view one, std::string_view many) {
+  return fmt::format("{} {}", format_count(count), count == 1 ? one : many);
+}
+
+// "8 × h100-80g", "64 × h100-80g on 8 nodes".
+std::string hardware(const Cluster& cluster) {
+  std::string out = fmt::format("{} × {}", format_count(cluster.gpus), visible(cluster.gpu.name));
+  if (cluster.gpus > cluster.gpus_per_node)
+    out += fmt::format(" on {} nodes", ceil_div(cluster.gpus, cluster.gpus_per_node));
+  return out;
+}
+
+std::string headline(const Plan& plan, const TextStyle& style) {
+  const Verdict& v = plan.verdict;
+  const Ink ink = ink_of(v);
+  std::string said(to_string(v.risk));
+  if (v.risk == Risk::tight) said = "fits, but tightly";
+  if (!v.fits)
+    said = plan.job.model.bare_parameters ? "the states alone fit, activations are not known"
+                                          : "cannot be told";
+  std::string out = paint(fmt::format("{} on {}: {}", shorten(visible(plan.job.model.name), 40),
+                                      hardware(plan.job.cluster), said),
+                          ink, style.color);
+  std::string numbers = fmt::format("{} of {} on the fullest GPU", format_bytes(v.expected),
+                                    format_bytes(v.capacity));
+  if (v.low != v.high)
+    numbers += fmt::format(" (between {} and {})", format_bytes(v.low), format_bytes(v.high));
+  out += '\n' + numbers;
+  if (v.risk == Risk::does_not_fit) {
+    if (v.headroom() < Bytes(0))
+      out += ", " + format_bytes(Bytes(0) - v.headroom()) + " too much";
+    if (!v.reason.empty()) out += "\n" + v.reason;
+  }
+  return out + '\n';
+}
+
+std::string job_line(const Plan& plan, const TextStyle& style) {
+  const Job& job = plan.job;
+  const Strategy& s = job.strategy;
+  std::vector<std::string> parts;
+  parts.push_back(format_parameters(plan.parameters) + " parameters");
+  if (!s.training)
+    parts.push_back("forward only");
+  else if (plan.trainable != plan.parameters)
+    parts.push_back(format_parameters(plan.trainable) + " trained");
+  const auto degree = [&](std::string_view name, int64_t value) {
+    if (value > 1) parts.push_back(fmt::format("{} {}", name, value));
+  };
+  parts.push_back(fmt::format("dp {}", s.dp));
+  degree("tp", s.tp);
+  degree("pp", s.pp);
+  degree("vpp", s.vpp);
+  degree("cp", s.cp);
+  degree("ep", s.ep);
+  if (s.zero > 0) parts.push_back(fmt::format("ZeRO-{}", s.zero));
+  if (s.data_parallel == DataParallelKind::data_parallel) parts.push_back("DataParallel");
+  if (s.sequence_parallel) parts.push_back("sequence-parallel");
+  if (s.pp > 1) parts.push_back(std::string(to_string(s.schedule)));
+  if (!job.model.bare_parameters) {
+    parts.push_back(fmt::format("micro-batch {}", s.micro_batch));
+    parts.push_back(fmt::format("global batch {}", s.global_batch));
+    parts.push_back(fmt::format("sequence {}", s.sequence));
+  }
+  parts.push_back(s.precision.name);
+  if (s.training) parts.push_back(std::string(to_string(s.optimizer)));
+  if (!job.model.bare_parameters)
+    parts.push_back(fmt::format("{} attention", to_string(s.attention)));
+  if (s.recompute != Recompute::none)
+    parts.push_back(fmt::format("{} recomputation", to_string(s.recompute)));
+  if (s.peft.kind != PeftKind::none) parts.push_back(peft_text(s.peft));
+  if (s.trainable.kind != Trainable::Kind::all)
+    parts.push_back("train " + train_text(s.trainable));
+  if (offload_text(s.offload) != "none") parts.push_back("offload " + offload_text(s.offload));
+  parts.push_back(std::string(to_string(s.framework)));
+
+  // A part is not broken: its spaces hold together while the line is wrapped.
+  constexpr char kHold = '\x1F';
+  std::string line;
+  for (std::string& part : parts) {
+    std::replace(part.begin(), part.end(), ' ', kHold);
+    line += line.empty() ? part : std::string(1, kHold) + "· " + part;
+  }
+  line = wrap(line, "", style.width);
+  std::replace(line.begin(), line.end(), kHold, ' ');
+  return line;
+}
+
+std::string communication(const Plan& plan, const TextStyle& style) {
+  if (plan.communication.empty()) return {};
+  std::vector<const Traffic*> rows;
+  for (const Traffic& row : plan.communication) rows.push_back(&row);
+  std::stable_sort(rows.begin(), rows.end(), [](const Traffic* a, const Traffic* b) {
+    return a->bytes_sent_per_gpu > b->bytes_sent_per_gpu;
+  });
+
+  using enum Align;
+  Table table({left, left, left, left, right, right, right, right, left});
+  table.add({{"Communication", Ink::bold},
+             {"collective"},
+             {"phase"},
+             {"of"},
+             {"ranks"},
+             {"times"},
+             {"message"},
+             {"sent"}});
+  Bytes total, hidden;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Traffic& row = *rows[i];
+    total += row.bytes_sent_per_gpu;
+    if (i >= kTrafficRows) {
+      hidden += row.bytes_sent_per_gpu;
+      continue;
+    }
+    std::string collective = spaced(row.collective);
+    if (row.algorithm == "tree") collective += ", tree";
+    table.add({{"  " + spaced(row.group)},
+               {std::move(collective)},
+               {row.phase},
+               {shorten(row.what, 22)},
+               {fmt::format("{}", row.ranks)},
+               {format_count(row.count)},
+               {size_text(row.bytes)},
+               {size_text(row.bytes_sent_per_gpu)},
+               {row.crosses_nodes ? "network" : "", Ink::yellow}});
+  }
+  std::string out = table.render(0, style.color);
+  if (rows.size() > kTrafficRows)
+    out += fmt::format("  and {} smaller, {} sent\n", rows.size() - kTrafficRows,
+                       format_bytes(hidden));
+  return out + fmt::format("  each GPU sends {} a step\n", format_bytes(total));
+}
+
+std::string largest(const Plan& plan, const TextStyle& style) {
+  const size_t worst = static_cast<size_t>(plan.verdict.worst_rank);
+  if (worst >= plan.ranks.size() || plan.ranks[worst].largest.empty()) return {};
+  Table table({Align::left, Align::right, Align::left});
+  table.add({{"Largest tensors kept", Ink::bold}});
+  const auto& lines = plan.ranks[worst].largest;
+  for (size_t i = 0; i < std::min(lines.size(), kLargestRows); ++i)
+    table.add({{"  " + shorten(lines[i].label, 48)},
+               {size_text(lines[i].bytes)},
+               {lines[i].formula, Ink::dim}});
+  return table.render(0, style.color);
+}
+
+std::string limits(const Plan& plan, const TextStyle& style) {
+  std::string out;
+  const auto add = [&](std::string text) { out += (out.empty() ? "" : ", ") + std::move(text); };
+  if (plan.limits.micro_batch) add(fmt::format("micro-batch {}", *plan.limits.micro_batch));
+  if (plan.limits.sequence) add(fmt::format("sequence {}", format_count(*plan.limits.sequence)));
+  if (!out.empty()) out = "up to " + out;
+  if (plan.limits.gpus) add("on " + plural(*plan.limits.gpus, "GPU", "GPUs") + " or more");
+  if (out.empty()) return {};
+  return paint("Fits", Ink::bold, style.color) + "  " + out + " (each with all else as it is)\n";
+}
+
+std::string suggestions(const Plan& plan, const TextStyle& style) {
+  if (plan.suggestions.empty()) return {};
+  Table table({Align::left, Align::right, Align::left});
+  table.add({{"It fits with", Ink::bold}});
+  for (const Suggestion& suggestion : plan.suggestions)
+    table.add({{"  " + suggestion.change, Ink::green},
+               {size_text(suggestion.device)},
+               {suggestion.why, Ink::dim}});
+  return table.render(0, style.color);
+}
+
+// A heading and its sentences, one after the other.
+std::string sentences(std::string_view heading, const std::vector<std::string>& items, Ink ink,
+                      const TextStyle& style) {
+  if (items.empty()) return {};
+  std::string text;
+  for (const std::string& item : items) text += (text.empty() ? "" : "; ") + visible(item);
+  const std::string first = std::string(heading) + "  ";
+  std::string out = wrap(text, first, style.width);
+  return paint(heading, ink, style.color) + out.substr(heading.size());
+}
+
+}  // namespace
+
+std::string render_text(const Plan& plan, const TextStyle& style) {
+  std::string out = headline(plan, style) + job_line(plan, style) + '\n';
+  out += memory_table(plan, style);
+  for (const std::string& section :
+       {communication(plan, style), largest(plan, style), suggestions(plan, style)})
+    if (!section.empty()) out += '\n' + section;
+  const std::string notes = limits(plan, style) +
+                            sentences("Warning", plan.warnings, Ink::yellow, style) +
+                            sentences("Assumed", plan.assumptions, Ink::bold, style) +
+                            sentences("Left out", plan.not_modelled, Ink::bold, style);
+  return notes.empty() ? out : out + '\n' + notes;
+}
+
+}  // namespace memplan
