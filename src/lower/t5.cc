@@ -63,6 +63,15 @@ TensorId final_norm(Graph& g, const FamilyRow& row, const ModelSpec& model, cons
   return dropout(g, x, model.dropout.hidden);
 }
 
+// What every decoder layer reads and the bridge keeps for all of them.
+TensorId encoder_output(Graph& g, const ModelSpec& model) {
+  const TensorId x = g.add({.kind = "view", .name = "encoder output"}, "encoder output",
+                           checked_mul(g.stream_tokens(), model.hidden), g.context.activation,
+                           g.context.input_requires_grad);
+  g.tensors[static_cast<size_t>(x)].held_elsewhere = true;
+  return x;
+}
+
 // One attention sub-layer. The scores carry a bias by distance, which no fused kernel adds.
 TensorId t5_attention(Graph& g, FamilyRow row, const ModelSpec& model, const Sublayer& place,
                       const AttentionRow& names, TensorId x, TensorId memory) {
@@ -98,8 +107,7 @@ void t5_layer(Graph& g, const FamilyRow& row, const ModelSpec& model, const Laye
   }
   x = t5_attention(g, row, model, {.before = "layer.0.layer_norm"}, kSelfAttention, x, kNoTensor);
   if (kind.decoder) {
-    const TensorId memory = layer_input(g, model, "encoder output");
-    g.tensors[static_cast<size_t>(memory)].held_elsewhere = true;  // by the bridge, for all layers
+    const TensorId memory = encoder_output(g, model);
     x = t5_attention(g, row, model, {.before = "layer.1.layer_norm", .adapters = false},
                      kCrossAttention, x, memory);
   }

@@ -219,7 +219,9 @@ TEST_SUITE("lower/blocks") {
       t5.decoder_layers = 2;
       return t5;
     }();
-    CHECK(saved_bytes(layer(m, context(), {.decoder = true}), "encoder output") == 0);
+    const Graph decoder = layer(m, context(), {.decoder = true});
+    CHECK(saved_bytes(decoder, "encoder output") == 0);
+    CHECK(decoder.inputs.size() == 1);  // the stream; full recomputation holds it for each layer
     Graph bridge(context());
     build_bridge(m, bridge);
     // the norm's input, the dropout's mask and output; the decoder embedding's mask
