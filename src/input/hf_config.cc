@@ -16,15 +16,14 @@ constexpr std::array<std::string_view, 3> kTextParts = {"text_config", "llm_conf
 
 struct KnownClass {
   const HfFamily* family;
-  ModelHead head;
-  std::string_view suffix;
+  const HfClass* row;
 };
 
 std::optional<KnownClass> find_class(std::string_view name) {
   for (const HfFamily& family : hf_families()) {
     if (!name.starts_with(family.stem)) continue;
     for (const HfClass& row : family.classes)
-      if (name.substr(family.stem.size()) == row.suffix) return {{&family, row.head, row.suffix}};
+      if (name.substr(family.stem.size()) == row.suffix) return {{&family, &row}};
   }
   return {};
 }
@@ -106,12 +105,18 @@ Error unknown_type(const JsonNode& where, const std::string& type) {
   return where.error("unknown model_type '" + printable(type) + "'", name_hint(type, names));
 }
 
-// The head class must be one of the family's.
-ModelHead read_head(const HfFamily& family, const JsonNode& config, const std::string& name) {
-  if (name.empty()) return family.head;
+// Sets what the class decides; it must be one of the family's.
+void read_class(const HfFamily& family, const JsonNode& config, const std::string& name,
+                ModelSpec& model) {
+  if (name.empty()) return;
   const JsonNode where = config.missing("architectures");
   const auto known = find_class(name);
-  if (known && known->family == &family) return known->head;
+  if (known && known->family == &family) {
+    model.head = known->row->head;
+    if (!known->row->extra.empty()) model.extra.emplace_back(known->row->extra, 1);
+    if (known->row->suffix == "EncoderModel") model.decoder_layers = 0;
+    return;
+  }
   if (known) {
     throw where.error(
         "class '" + name + "' does not belong to model_type '" + std::string(family.type) + "'",
@@ -168,17 +173,15 @@ ModelSpec read_hf_config(std::string_view text, const std::string& file) {
   const Choice choice = choose_family(config, class_name, default_text_type(whole_type));
   ModelSpec model = read_hf_fields(*choice.family, config, choice.defaults_known);
   model.name = file;
-  // The class of the whole (LlavaForConditionalGeneration) wraps the language model with its head.
-  const bool own_class = !part && choice.defaults_known;
-  model.head = own_class ? read_head(*choice.family, config, class_name) : choice.family->head;
+  model.head = choice.family->head;
+  // The class of a multimodal whole (LlavaForConditionalGeneration) wraps the model with its head.
+  if (!part && choice.defaults_known) read_class(*choice.family, config, class_name, model);
   if (part) {
     // The whole model ties or unties the head; its own field stands above the part's.
     if (const auto tie = root.find("tie_word_embeddings"); tie && !tie->is_null())
       model.tie_embeddings = tie->boolean();
   }
   if (model.head != ModelHead::sequence_classification) model.labels = 0;
-  // T5EncoderModel has no decoder.
-  if (own_class && class_name.ends_with("EncoderModel")) model.decoder_layers = 0;
 
   const bool multimodal = part.has_value() || root.find("vision_config").has_value();
   name_left_out(root, multimodal, model.not_modelled);

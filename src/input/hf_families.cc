@@ -16,6 +16,7 @@ constexpr HfClass kDecoder[] = {{"Model", none},
 constexpr HfClass kDecoderOnlyLm[] = {{"Model", none}, {"ForCausalLM", causal_lm}};
 constexpr HfClass kGpt2[] = {{"Model", none},
                              {"LMHeadModel", causal_lm},
+                             {"DoubleHeadsModel", causal_lm, "multiple_choice_head"},
                              {"ForSequenceClassification", sequence_classification}};
 constexpr HfClass kGemma3[] = {{"TextModel", none},
                                {"ForCausalLM", causal_lm},
@@ -23,6 +24,7 @@ constexpr HfClass kGemma3[] = {{"TextModel", none},
 constexpr HfClass kBert[] = {{"Model", none},
                              {"ForMaskedLM", masked_lm},
                              {"LMHeadModel", causal_lm},
+                             {"ForPreTraining", masked_lm, "next_sentence_head"},
                              {"ForSequenceClassification", sequence_classification}};
 constexpr HfClass kRoberta[] = {{"Model", none},
                                 {"ForMaskedLM", masked_lm},
@@ -31,8 +33,10 @@ constexpr HfClass kRoberta[] = {{"Model", none},
 constexpr HfClass kDeberta[] = {{"Model", none},
                                 {"ForMaskedLM", masked_lm},
                                 {"ForSequenceClassification", sequence_classification}};
-constexpr HfClass kT5[] = {
-    {"Model", none}, {"ForConditionalGeneration", seq2seq_lm}, {"EncoderModel", none}};
+constexpr HfClass kT5[] = {{"Model", none},
+                           {"ForConditionalGeneration", seq2seq_lm},
+                           {"EncoderModel", none},
+                           {"ForSequenceClassification", sequence_classification}};
 
 constexpr Pair kGpt2Aliases[] = {{"hidden_size", "n_embd"},
                                  {"max_position_embeddings", "n_positions"},

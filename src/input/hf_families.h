@@ -91,6 +91,7 @@ struct HfExtra {
 struct HfClass {
   std::string_view suffix;  ///< behind the stem: "ForCausalLM"
   ModelHead head;
+  std::string_view extra = {};  ///< key of ModelSpec::extra that the class sets to 1
 };
 
 struct HfFamily {

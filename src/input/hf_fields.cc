@@ -186,8 +186,12 @@ class Reader {
     m_.max_positions = count(key.positions, f_.sizes.positions, 0);
     if (f_.reads_type_vocab)
       m_.type_vocab = count("type_vocab_size", f_.type_vocab, 0, false, kMaxCount, 0);
-    if (f_.encoder_decoder)
-      m_.decoder_layers = count("num_decoder_layers", kDerived, m_.layers, true, kMaxRepeats);
+    if (f_.encoder_decoder) {
+      // T5Config fills this in before it looks at num_layers' other names.
+      const auto layers = config_.find(key.layers);
+      m_.decoder_layers = count("num_decoder_layers", kDerived,
+                                layers ? m_.layers : f_.sizes.layers, true, kMaxRepeats);
+    }
   }
 
   void read_heads() {

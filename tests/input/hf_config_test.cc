@@ -137,6 +137,9 @@ TEST_SUITE("input/hf_config") {
     CHECK(gated.activation == "gelu_new");
     CHECK(gated.decoder_layers == 2);
     CHECK(gated.tie_embeddings);
+    // As T5Config: the decoder follows num_layers, not its other name.
+    CHECK(read(R"({"model_type": "t5", "num_layers": 2})").decoder_layers == 2);
+    CHECK(read(R"({"model_type": "t5", "num_hidden_layers": 2})").decoder_layers == 6);
     const ModelSpec encoder = read(R"({"model_type": "t5", "architectures": ["T5EncoderModel"]})");
     CHECK(encoder.head == ModelHead::none);
     CHECK(encoder.decoder_layers == 0);
@@ -231,6 +234,8 @@ TEST_SUITE("input/hf_config") {
     CHECK(read(R"({"model_type": "roberta"})").head == ModelHead::masked_lm);
     CHECK(read(R"({"model_type": "bert", "architectures": ["BertLMHeadModel"]})").head ==
           ModelHead::causal_lm);
+    CHECK(read(R"({"architectures": ["BertForPreTraining"]})").extra_or("next_sentence_head", 0) ==
+          1);
     const ModelSpec classifier =
         read(R"({"architectures": ["RobertaForSequenceClassification"], "num_labels": 3})");
     CHECK(classifier.head == ModelHead::sequence_classification);
