@@ -38,6 +38,10 @@ QueryKeyValue separate_projections(Graph& g, const AttentionRow& row, const Mode
 
 QueryKeyValue fused_projection(Graph& g, const AttentionRow& row, const ModelSpec& model,
                                TensorId x) {
+  // A rank that shares its key-value head with others holds more than an equal share.
+  const int64_t local_rows = checked_mul(
+      checked_add(local_heads(g, model.heads), checked_mul(2, local_heads(g, model.kv_heads))),
+      model.head_dim);
   const int64_t rows =
       checked_mul(checked_add(model.heads, checked_mul(2, model.kv_heads)), model.head_dim);
   const TensorId whole = linear(g, x,
@@ -46,6 +50,7 @@ QueryKeyValue fused_projection(Graph& g, const AttentionRow& row, const ModelSpe
                                  .out = rows,
                                  .bias = has_bias(row.bias, model.attention_bias),
                                  .cut = Cut::dim0,
+                                 .part_size = g.context.tp > model.kv_heads ? local_rows : 0,
                                  .transposed = row.transposed,
                                  .output = "qkv"});
   const int64_t q = product({g.tokens(), local_heads(g, model.heads), model.head_dim});

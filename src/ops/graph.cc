@@ -36,9 +36,10 @@ int64_t Param::elements() const {
 std::array<int64_t, 4> Param::local_shape() const {
   std::array<int64_t, 4> local = shape;
   if (expert_parts > 1) local[0] = ceil_div(local[0], expert_parts);
-  if (cut == Cut::dim0) local[0] = ceil_div(local[0], parts);
-  if (cut == Cut::dim1) local[1] = ceil_div(local[1], parts);
-  if (cut == Cut::dim2) local[2] = ceil_div(local[2], parts);
+  const auto part = [&](int64_t size) { return part_size > 0 ? part_size : ceil_div(size, parts); };
+  if (cut == Cut::dim0) local[0] = part(local[0]);
+  if (cut == Cut::dim1) local[1] = part(local[1]);
+  if (cut == Cut::dim2) local[2] = part(local[2]);
   return local;
 }
 

@@ -51,6 +51,7 @@ struct Param {
   int dims = 0;
   Cut cut = Cut::replicated;
   int64_t parts = 1;         ///< tensor-parallel parts
+  int64_t part_size = 0;     ///< of the cut dimension on one rank; 0: an equal share, rounded up
   int64_t expert_parts = 1;  ///< expert-parallel parts, of dim 0
   ParamGroup group = ParamGroup::dense;
   bool trainable = true;
@@ -121,6 +122,7 @@ struct OpContext {
   const PeftSpec* peft = nullptr;  ///< never null while building
   Trainable::Kind trainable = Trainable::Kind::all;
   bool block_trainable = true;      ///< false: frozen by "last k layers"
+  bool tied_weight_trains = true;   ///< whether the embedding that a tied head shares is trained
   bool adapters_here = true;        ///< false: AdapterDrop left this layer out
   bool input_requires_grad = true;  ///< some earlier block trains
 };

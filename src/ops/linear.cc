@@ -40,6 +40,7 @@ TensorId low_rank(Graph& g, TensorId x, TensorId y, const Linear& spec, int64_t 
   Param b = make_param(spec.name + ".lora_B.default.weight", {spec.out, r},
                        column ? Cut::dim0 : Cut::replicated, column ? parts : 1);
   a.adapter = b.adapter = true;
+  b.part_size = spec.part_size;
   const TensorId dropped = dropout(g, x, g.context.peft->dropout, "LoRA dropout output");
   const TensorId low = product_with(g, dropped, std::move(a), in, r, "LoRA A output");
   const TensorId high = product_with(g, low, std::move(b), r, out, "LoRA B output");
@@ -60,8 +61,10 @@ Param make_param(std::string name, std::initializer_list<int64_t> shape, Cut cut
 TensorId linear(Graph& g, TensorId x, const Linear& spec) {
   const int64_t parts = spec.parts > 0 ? spec.parts : g.context.tp;
   const int64_t in = spec.cut == Cut::dim1 ? ceil_div(spec.in, parts) : spec.in;
-  const int64_t out = spec.cut == Cut::dim0 ? ceil_div(spec.out, parts) : spec.out;
+  const int64_t share = spec.part_size > 0 ? spec.part_size : ceil_div(spec.out, parts);
+  const int64_t out = spec.cut == Cut::dim0 ? share : spec.out;
   Param weight = make_param(spec.name + ".weight", {spec.out, spec.in}, spec.cut, parts);
+  weight.part_size = spec.part_size;
   if (spec.transposed) {
     std::swap(weight.shape[0], weight.shape[1]);
     if (weight.cut != Cut::replicated) weight.cut = weight.cut == Cut::dim0 ? Cut::dim1 : Cut::dim0;
@@ -69,9 +72,10 @@ TensorId linear(Graph& g, TensorId x, const Linear& spec) {
   TensorId y = product_with(g, x, std::move(weight), in, out, spec.output);
   if (spec.bias) {
     const bool column = spec.cut == Cut::dim0;
-    const bool trained = g.param(make_param(
-        spec.name + ".bias", {spec.out}, column ? Cut::dim0 : Cut::replicated, column ? parts : 1));
-    if (trained) g.tensors[static_cast<size_t>(y)].requires_grad = true;
+    Param bias = make_param(spec.name + ".bias", {spec.out}, column ? Cut::dim0 : Cut::replicated,
+                            column ? parts : 1);
+    bias.part_size = spec.part_size;
+    if (g.param(std::move(bias))) g.tensors[static_cast<size_t>(y)].requires_grad = true;
   }
   return low_rank(g, x, y, spec, in, out);
 }

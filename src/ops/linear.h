@@ -15,8 +15,9 @@ struct Linear {
   int64_t in = 0, out = 0;  ///< whole model
   bool bias = false;
   Cut cut =
-      Cut::replicated;  ///< dim0: column-parallel (out is cut), dim1: row-parallel (in is cut)
-  int64_t parts = 0;    ///< parts of the cut; 0: tp. Fewer where kv heads < tp
+      Cut::replicated;    ///< dim0: column-parallel (out is cut), dim1: row-parallel (in is cut)
+  int64_t parts = 0;      ///< parts of the cut; 0: tp. Fewer where kv heads < tp
+  int64_t part_size = 0;  ///< column-parallel outputs of one rank, where not an equal share
   bool transposed = false;
   std::string_view output = "linear output";  ///< name of y, static text
 };

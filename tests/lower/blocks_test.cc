@@ -191,6 +191,17 @@ TEST_SUITE("lower/blocks") {
     CHECK(param(g, "input_layernorm.weight").local_elements() == 16);
   }
 
+  TEST_CASE("ranks that share a key-value head each hold it in the fused projection") {
+    ModelSpec m = small_model("falcon");
+    m.kv_heads = 1;  // multi-query: (4 + 2·1)·4 rows in all
+    m.attention_bias = true;
+    const Graph g = layer(m, context(2));
+    // two heads' queries, the one key and the one value
+    CHECK(param(g, "self_attention.query_key_value.weight").local_elements() == (8 + 4 + 4) * 16);
+    CHECK(param(g, "self_attention.query_key_value.bias").local_elements() == 16);
+    CHECK(param(g, "self_attention.query_key_value.weight").elements() == 24 * 16);
+  }
+
   TEST_CASE("a bias of a row-parallel layer is whole on every rank, of a column-parallel one cut") {
     const Graph g = layer(small_model("gpt2"), context(2));
     CHECK(param(g, "attn.c_attn.weight").local_elements() == 16 * 24);
