@@ -106,15 +106,14 @@ class Walk {
     return run.count == 0 ? Bytes(0) : Bytes(once.count() / run.count) * copies_of(run);
   }
 
-  // Full weights of a block, where only shards are kept; a tied head reads the embedding's.
+  // Full weights of a block, where only shards are kept; a tied head reads the embedding's table.
   int64_t weights_of(const Run& run) const {
     const BlockSummary& own = summary(run);
-    const int64_t elements = checked_add(own.dense.elements, own.expert.elements);
+    int64_t elements = checked_add(own.dense.elements, own.expert.elements);
     if (block(run).part != BlockPart::head || !job_.model.tie_embeddings || job_.strategy.pp > 1)
       return elements;
-    for (const Run& other : runs_)
-      if (block(other).part == BlockPart::embedding)
-        return checked_add(elements, summary(other).dense.elements);
+    for (const Param& p : block(runs_.front()).graph.params)
+      if (p.shape[0] == job_.model.vocab) elements = checked_add(elements, p.local_elements());
     return elements;
   }
 

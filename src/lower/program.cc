@@ -70,6 +70,7 @@ class Lowering {
     c.input_requires_grad = requires_grad_;
     // "The last k layers" freezes the embedding and all before them; the head is always trained.
     c.block_trainable = s.trainable.kind != Trainable::Kind::last_layers;
+    c.tied_weight_trains = tied_weight_trains_;
     return c;
   }
 
@@ -87,6 +88,9 @@ class Lowering {
     requires_grad_ = false;
     Graph embedding(context());
     build_embedding(job_.model, embedding);
+    tied_weight_trains_ = std::any_of(
+        embedding.params.begin(), embedding.params.end(),
+        [&](const Param& p) { return p.shape[0] == job_.model.vocab && p.trainable; });
     embedding_ = push(BlockPart::embedding, "embedding", std::move(embedding));
 
     std::vector<Lowered> layers;
@@ -169,6 +173,7 @@ class Lowering {
   int64_t loss_batch_;
   Program program_;
   bool requires_grad_ = false;
+  bool tied_weight_trains_ = true;
   int32_t embedding_ = 0, bridge_ = 0, head_ = 0;
   std::optional<int32_t> loss_;
 };

@@ -1,5 +1,7 @@
 #include "ops/embedding.h"
 
+#include <utility>
+
 #include "ops/linear.h"
 
 namespace memplan {
@@ -30,16 +32,16 @@ TensorId vocabulary_head(Graph& g, TensorId x, const Head& spec) {
   const int64_t columns = ceil_div(spec.vocab, g.context.tp);
   const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(columns) *
                        static_cast<double>(spec.width);
-  bool trained = false;
-  Param weight =
-      make_param(spec.name + ".weight", {spec.vocab, spec.width}, Cut::dim0, g.context.tp);
-  if (spec.tied && !spec.tied_copy) {
-    // The embedding's parameter, counted there; its gradient still needs the input here.
-    Graph probe(g.context);
-    trained = probe.param(std::move(weight));
-  } else {
+  bool trained = spec.tied && g.context.training && g.context.tied_weight_trains;
+  if (!spec.tied || spec.tied_copy) {
+    Param weight =
+        make_param(spec.name + ".weight", {spec.vocab, spec.width}, Cut::dim0, g.context.tp);
     weight.tied_copy = spec.tied_copy;
-    trained = g.param(std::move(weight));
+    const bool own = g.param(std::move(weight));
+    if (spec.tied_copy)
+      g.params.back().trainable = trained;
+    else
+      trained = own;
   }
   bool bias_trained = false;
   if (spec.bias) {
