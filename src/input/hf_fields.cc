@@ -4,6 +4,7 @@
 
 #include "input/hf_config.h"
 #include "input/hf_families.h"
+#include "input/hf_keys.h"
 #include "memplan/units.h"
 
 namespace memplan {
@@ -43,59 +44,6 @@ constexpr auto kLayerTypes = std::to_array<std::string_view>(
      "heavily_compressed_attention", "minimax_m3_sparse", "linear_attention", "conv", "mamba",
      "attention", "sparse", "dense", "hybrid", "moe", "deepseek_sparse_attention"});
 
-// Every key this family reads, its aliases left out; some are empty.
-std::vector<std::string_view> keys_read(const HfFamily& f) {
-  std::vector<std::string_view> keys = {f.keys.vocab,
-                                        f.keys.hidden,
-                                        f.keys.ffn,
-                                        f.keys.layers,
-                                        f.keys.heads,
-                                        f.keys.kv_heads,
-                                        f.keys.head_dim,
-                                        f.keys.positions,
-                                        f.tie.key,
-                                        f.attention_bias.key,
-                                        f.attention_out_bias.key,
-                                        f.mlp_bias.key,
-                                        f.qk_norm.key,
-                                        f.parallel_residual.key,
-                                        f.falcon_kv.key,
-                                        f.activation_key,
-                                        f.dropout.embedding.key,
-                                        f.dropout.hidden.key,
-                                        f.dropout.attention.key,
-                                        f.dropout.activation.key,
-                                        f.experts.key,
-                                        f.experts.ffn_key,
-                                        f.experts.shared_key,
-                                        "num_labels"};
-  const auto add = [&](std::initializer_list<std::string_view> more) {
-    keys.insert(keys.end(), more);
-  };
-  if (f.window != HfWindow::none)
-    add({"sliding_window", "use_sliding_window", "max_window_layers", "sliding_window_pattern",
-         "layer_types"});
-  if (f.experts.layers != HfExpertLayers::none)
-    add({"num_experts_per_tok", "mlp_only_layers", "decoder_sparse_step", "first_k_dense_replace"});
-  if (f.latent_attention)
-    add({"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"});
-  if (f.reads_type_vocab) add({"type_vocab_size"});
-  if (f.encoder_decoder) add({"num_decoder_layers"});
-  for (const HfExtra& extra : f.extra) add({extra.key});
-  return keys;
-}
-
-// Every key that some family reads, under all its names: none is a misspelling of another.
-std::vector<std::string_view> keys_known() {
-  std::vector<std::string_view> known;
-  for (const HfFamily& family : hf_families()) {
-    const std::vector<std::string_view> keys = keys_read(family);
-    known.insert(known.end(), keys.begin(), keys.end());
-    for (const auto& [other, key] : family.aliases) known.push_back(other);
-  }
-  return known;
-}
-
 class Reader {
  public:
   Reader(const HfFamily& family, const JsonNode& config, bool defaults_known)
@@ -103,7 +51,7 @@ class Reader {
 
   ModelSpec read() {
     m_.family = f_.type;
-    refuse_misspelled();
+    refuse_misspelled_keys(f_, config_);
     read_sizes();
     read_heads();
     read_flags();
@@ -365,51 +313,10 @@ class Reader {
   void read_extra(const HfExtra& row) {
     const auto found = find(row.key);
     int64_t value = row.otherwise;
-    if (found && (row.kind == HfExtra::is_set || !found->is_null())) value = extra(row, *found);
+    if (found && (row.kind == HfExtra::is_set || !found->is_null()))
+      value = read_hf_extra(row, *found);
     if (value != kDerived || row.kind == HfExtra::signed_count)
       m_.extra.emplace_back(row.key, value);
-  }
-
-  static int64_t extra(const HfExtra& row, const JsonNode& node) {
-    switch (row.kind) {
-      case HfExtra::flag:
-        return node.boolean() ? 1 : 0;
-      case HfExtra::count:
-        return node.count(0);
-      case HfExtra::signed_count:
-        return node.count(-1);
-      case HfExtra::is_set:
-        if (!node.is_null()) node.number();
-        return node.is_null() ? 0 : 1;
-      case HfExtra::layer_norm:
-        return node.text().find("layer_norm") != std::string::npos;
-      case HfExtra::attention_terms:
-        return attention_terms(node);
-    }
-    return 0;
-  }
-
-  // DebertaV2Config: a list, or a text split at '|'.
-  static int64_t attention_terms(const JsonNode& node) {
-    std::vector<std::string> terms;
-    if (node.is_text()) {
-      std::string text = node.text();
-      std::ranges::replace(text, '|', ' ');
-      for (size_t at = 0; at < text.size();) {
-        const size_t end = std::min(text.find(' ', at), text.size());
-        if (end > at) terms.push_back(text.substr(at, end - at));
-        at = end + 1;
-      }
-    } else {
-      terms = node.texts();
-    }
-    int64_t bits = 0;
-    for (const std::string& term : terms) {
-      if (term != "c2p" && term != "p2c")
-        throw node.error("unknown attention term '" + printable(term) + "'", "valid: c2p, p2c");
-      bits |= term == "c2p" ? 1 : 2;
-    }
-    return bits;
   }
 
   // PreTrainedConfig: the size of id2label, else num_labels, else 2.
@@ -420,24 +327,6 @@ class Reader {
       if (m_.labels == 0) throw names->error("names no label");
     } else if (const auto number = config_.find("num_labels"); number && !number->is_null()) {
       m_.labels = number->count();
-    }
-  }
-
-  // A key that no family knows and that looks like one this family misses is a slip; taking the
-  // default in its place would answer for another model.
-  void refuse_misspelled() const {
-    if (config_.keys().size() > kMaxJsonKeysForHints) return;
-    std::vector<std::string_view> absent;
-    for (std::string_view key : keys_read(f_))
-      if (!key.empty() && !find(key)) absent.push_back(key);
-    const std::vector<std::string_view> known = keys_known();
-    for (std::string_view key : config_.keys()) {
-      if (std::ranges::find(known, key) != known.end()) continue;
-      const std::string near = nearest_name(key, absent);
-      const auto longer = static_cast<int64_t>(near.size()) - static_cast<int64_t>(key.size());
-      if (near.empty() || longer > 2 || longer < -2) continue;
-      throw config_.missing(key).error("unknown key, and '" + near + "' is absent",
-                                       "did you mean '" + near + "'?");
     }
   }
 
