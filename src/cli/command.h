@@ -11,6 +11,7 @@ using Words = std::vector<std::string>;
 
 int run_fit(const Words& words);
 int run_show(const Words& words);
+int run_show_zero3(const Words& words);  ///< `show zero3`, which takes options of its own
 int run_calibrate(const Words& words);
 
 struct Command {

@@ -11,15 +11,17 @@
 #include "input/model_source.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
+#include "report/pick.h"
 #include "report/report.h"
 
 namespace memplan {
 namespace {
 
-constexpr std::array<OptionRow, 3> kOwn{{
+constexpr std::array<OptionRow, 4> kOwn{{
     {"--request", "FILE", "a report of memplan, or its request: options win over it"},
     {"--weights", "FILE", "compare the model with a safetensors file, index or folder"},
     {"--explain", "", "every line with its formula, every setting with its origin"},
+    {"--get", "POINTER", "values of the JSON report alone: /verdict/fits,/ranks/*/memory/device"},
 }};
 
 // Named in the interface; their files are not read yet.
@@ -145,6 +147,10 @@ int run_fit(const Words& words) {
     report.answers.push_back((combinations.options.empty() ? answer : answer_or_refusal)(
         model, model_from, combination, explain));
 
+  if (const std::string* pointers = options.find("--get")) {
+    write_result(options, pick(render_json(report), *pointers, "--get"));
+    return exit_code(report);
+  }
   const std::string_view format = options.has("--json") ? "json" : explain ? "explain" : "text";
   write_result(options, find_format(format).render(report, style));
   return exit_code(report);

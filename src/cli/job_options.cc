@@ -38,6 +38,7 @@ class Builder {
     fill_batch();
     fill_peft();
     if (!find("--precision")) assume("precision " + job.strategy.precision.name);
+    note_presets();
     if (const Given* offload = find("--offload");
         offload != nullptr && (offload->text == "cpu" || offload->text == "nvme"))
       assume("--offload " + offload->text + " is " + offload_text(job.strategy.offload));
@@ -152,6 +153,14 @@ class Builder {
     std::string list;
     for (const std::string& target : peft.targets) list += (list.empty() ? "" : ", ") + target;
     assume("LoRA beside " + list + ", as peft chooses for this family");
+  }
+
+  // What a named preset brings along.
+  void note_presets() {
+    const Job& job = out_.job;
+    if (!find("--gpu-memory")) from("gpu_memory", "preset " + job.cluster.gpu.name);
+    for (const char* key : {"weight_dtype", "grad_dtype", "optimizer_dtype"})
+      if (!find(option_of(key))) from(key, "precision " + job.strategy.precision.name);
   }
 
   const std::vector<Given>& given_;

@@ -32,7 +32,7 @@ std::string ledger(const RankKind& kind, const Plan& plan, const TextStyle& styl
                                  Ink::bold, style.color) +
                     '\n';
   using enum Align;
-  Table table({left, left, right, left});
+  Table table({left, left, right, left}, style.width);
   add_lines(table, rank.lines, true);
   table.add({{"allocated", Ink::bold}, {}, {size_text(rank.memory.allocated), Ink::bold}});
   if (rank.memory.reserved != rank.memory.allocated)
@@ -93,10 +93,10 @@ std::string sources(const Plan& plan, const TextStyle& style) {
     for (const LedgerLine& line : rank.lines) note(line.label, line.source);
     for (const LedgerLine& line : rank.outside) note(line.label, line.source);
   }
-  std::string out = '\n' + paint("Sources", Ink::bold, style.color) + '\n';
+  Table table({Align::left, Align::left}, style.width);
   for (const Use& use : uses)
-    out += wrap(visible(use.source), "  " + visible(use.labels) + ": ", style.width);
-  return out;
+    table.add({{visible(use.source)}, {visible(use.labels), Ink::dim}});
+  return '\n' + paint("Sources", Ink::bold, style.color) + '\n' + table.render(2, style.color);
 }
 
 std::string settings(const Answer& answer, const TextStyle& style) {

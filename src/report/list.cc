@@ -1,6 +1,8 @@
 // A list of jobs in one table, a row each.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "report/memory_table.h"
 #include "report/report.h"
 #include "report/table.h"
@@ -22,7 +24,8 @@ Bytes sent(const Plan& plan) {
 void add_plan(std::vector<Cell>& cells, const Plan& plan) {
   const Verdict& v = plan.verdict;
   const RankMemory& m = plan.ranks[static_cast<size_t>(v.worst_rank)].memory;
-  for (Bytes bytes : {m.weights, m.gradients, m.optimizer, m.activations, m.transient + m.buffers})
+  const Bytes states = m.weights + m.gradients + m.optimizer;
+  for (Bytes bytes : {states, m.activations, m.transient + m.buffers})
     cells.push_back({size_text(bytes)});
   cells.push_back({size_text(m.device), ink_of(v)});
   cells.push_back({size_text(v.headroom()), v.headroom() < Bytes(0) ? Ink::red : Ink::plain});
@@ -35,15 +38,15 @@ void add_plan(std::vector<Cell>& cells, const Plan& plan) {
 }  // namespace
 
 std::string render_list(const Report& report, const TextStyle& style) {
-  constexpr size_t kFigures = 9;
+  constexpr size_t kFigures = 7;
   std::vector<Align> columns(report.varied.size() + kFigures, Align::right);
   columns.push_back(Align::left);
   Table table(columns);
 
   std::vector<Cell> titles;
   for (const std::string& option : report.varied) titles.push_back({option, Ink::bold});
-  for (const char* title : {"weights", "gradients", "optimizer", "activations", "transient",
-                            "device", "free", "sent", "bubble", "verdict"})
+  for (const char* title : {"states", "activations", "transient", "device", "free", "sent",
+                            "bubble", "verdict"})
     titles.push_back({title, Ink::bold});
   table.add(std::move(titles));
 
@@ -55,8 +58,9 @@ std::string render_list(const Report& report, const TextStyle& style) {
       add_plan(cells, *answer.plan);
     } else {
       cells.resize(report.varied.size() + kFigures);
-      refusals.push_back(answer.refused);
-      cells.push_back({fmt::format("refused [{}]", refusals.size()), Ink::dim});
+      auto known = std::find(refusals.begin(), refusals.end(), answer.refused);
+      if (known == refusals.end()) known = refusals.insert(known, answer.refused);
+      cells.push_back({fmt::format("refused [{}]", known - refusals.begin() + 1), Ink::dim});
     }
     table.add(std::move(cells));
   }

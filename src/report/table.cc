@@ -1,5 +1,7 @@
 #include "report/table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -8,6 +10,7 @@ namespace memplan {
 namespace {
 
 constexpr size_t kGap = 2;
+constexpr size_t kLeastWrap = 24;  // a narrower column is worse than a longer line
 
 // Select Graphic Rendition codes of ECMA-48, by Ink.
 constexpr std::array<std::string_view, 6> kCodes{"", "1", "2", "32", "33", "31"};
@@ -64,6 +67,21 @@ std::string_view head(std::string_view text, size_t width) {
     at = here.next;
   }
   return text;
+}
+
+// A cell that goes on below itself, without the first line's indent.
+std::string wrapped(const Cell& cell, size_t column, size_t width, bool color) {
+  const std::string margin(column, ' ');
+  std::string lines = wrap(cell.text, margin, width);
+  lines.pop_back();  // the newline
+  std::string out;
+  for (size_t begin = 0; begin < lines.size();) {
+    const size_t end = std::min(lines.find('\n', begin), lines.size());
+    if (!out.empty()) out += '\n' + margin;
+    out += paint(std::string_view(lines).substr(begin + column, end - begin - column), cell.ink, color);
+    begin = end + 1;
+  }
+  return out;
 }
 
 }  // namespace
@@ -136,6 +154,11 @@ std::string wrap(std::string_view text, std::string_view first, size_t width) {
 
 std::string size_text(Bytes bytes) { return bytes == Bytes(0) ? "0" : format_bytes(bytes); }
 
+std::string fine_size_text(Bytes bytes) {
+  if (bytes < kMiB || bytes >= kGiB) return size_text(bytes);
+  return fmt::format("{:.2f} MiB", static_cast<double>(bytes.count()) / 0x1p20);
+}
+
 std::string Table::render(size_t indent, bool color) const {
   std::vector<size_t> widths(columns_.size());
   for (const auto& row : rows_)
@@ -145,21 +168,29 @@ std::string Table::render(size_t indent, bool color) const {
   std::string out;
   for (const auto& row : rows_) {
     std::string line(indent, ' ');
+    size_t used = indent;
     size_t owed = 0;  // spaces due before the next text, so that no line ends in spaces
     for (size_t i = 0; i < row.size(); ++i) {
       const Cell& cell = row[i];
       const size_t pad = widths[i] - display_width(cell.text);
-      if (columns_[i] == Align::right) owed += pad;
-      if (!cell.text.empty()) {
-        line += std::string(owed, ' ') + paint(cell.text, cell.ink, color);
-        owed = 0;
+      const bool left = columns_[i] == Align::left;
+      const size_t before = owed + (left ? 0 : pad);
+      if (cell.text.empty()) {
+        owed += widths[i] + kGap;
+        continue;
       }
-      if (columns_[i] == Align::left || cell.text.empty())
-        owed += columns_[i] == Align::left ? pad : 0;
-      owed += kGap;
+      used += before;
+      line += std::string(before, ' ');
+      const bool last = i + 1 == columns_.size();
+      if (last && left && used + display_width(cell.text) > width_) {
+        line += wrapped(cell, used, std::max(width_, used + kLeastWrap), color);
+      } else {
+        line += paint(cell.text, cell.ink, color);
+      }
+      used += display_width(cell.text);
+      owed = kGap + (left ? pad : 0);
     }
-    if (row.empty()) line.clear();
-    out += line + '\n';
+    out += row.empty() ? "\n" : line + '\n';
   }
   return out;
 }

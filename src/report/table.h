@@ -30,6 +30,8 @@ std::string wrap(std::string_view text, std::string_view first, size_t width);
 
 /// "12.34 GiB"; "0" for nothing.
 std::string size_text(Bytes bytes);
+/// The same in the largest unit of which there is at least one: "32.00 MiB".
+std::string fine_size_text(Bytes bytes);
 
 enum class Align : uint8_t { left, right };
 
@@ -38,10 +40,12 @@ struct Cell {
   Ink ink = Ink::plain;
 };
 
-/// Rows of cells; columns as wide as their widest cell, two spaces apart.
+/// Rows of cells; columns as wide as their widest cell, two spaces apart. Where a line would pass
+/// `width` columns, a left-aligned last cell goes on below itself.
 class Table {
  public:
-  explicit Table(std::vector<Align> columns) : columns_(std::move(columns)) {}
+  explicit Table(std::vector<Align> columns, size_t width = 1000)
+      : columns_(std::move(columns)), width_(width) {}
 
   /// Cells left out at the end stay empty. No more cells than columns.
   void add(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
@@ -50,6 +54,7 @@ class Table {
 
  private:
   std::vector<Align> columns_;
+  size_t width_;
   std::vector<std::vector<Cell>> rows_;
 };
 

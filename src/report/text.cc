@@ -11,13 +11,7 @@
 namespace memplan {
 namespace {
 
-constexpr size_t kTrafficRows = 8;
 constexpr size_t kLargestRows = 3;
-
-std::string spaced(std::string text) {
-  std::replace(text.begin(), text.end(), '_', ' ');
-  return text;
-}
 
 std::string plural(int64_t count, std::string_view one, std::string_view many) {
   return fmt::format("{} {}", format_count(count), count == 1 ? one : many);
@@ -42,8 +36,10 @@ std::string headline(const Plan& plan, const TextStyle& style) {
   std::string out = paint(fmt::format("{} on {}: {}", shorten(visible(plan.job.model.name), 40),
                                       hardware(plan.job.cluster), said),
                           ink, style.color);
-  std::string numbers = fmt::format("{} of {} on the fullest GPU", format_bytes(v.expected),
-                                    format_bytes(v.capacity));
+  const bool alike = rank_kinds(plan).size() == 1;
+  std::string numbers = fmt::format("{} of {} on {} GPU", format_bytes(v.expected),
+                                    format_bytes(v.capacity),
+                                    plan.job.cluster.gpus == 1 ? "the" : alike ? "each" : "the fullest");
   if (v.low != v.high)
     numbers += fmt::format(" (between {} and {})", format_bytes(v.low), format_bytes(v.high));
   out += '\n' + numbers;
@@ -106,49 +102,71 @@ std::string job_line(const Plan& plan, const TextStyle& style) {
   return line;
 }
 
+// All that one group sends by one collective in one phase.
+struct TrafficSum {
+  const Traffic* first;
+  std::string what;
+  int64_t count = 0;
+  Bytes message, sent;
+  bool one_size = true;
+};
+
+std::vector<TrafficSum> traffic_sums(const std::vector<Traffic>& rows) {
+  std::vector<TrafficSum> sums;
+  for (const Traffic& row : rows) {
+    auto sum = std::find_if(sums.begin(), sums.end(), [&](const TrafficSum& s) {
+      return s.first->group == row.group && s.first->collective == row.collective &&
+             s.first->algorithm == row.algorithm && s.first->phase == row.phase &&
+             s.first->ranks == row.ranks;
+    });
+    if (sum == sums.end()) sum = sums.insert(sums.end(), {&row, {}, 0, row.bytes, {}, true});
+    sum->what += (sum->what.empty() ? "" : ", ") + row.what;
+    sum->count = checked_add(sum->count, row.count);
+    sum->one_size &= sum->message == row.bytes;
+    sum->message = std::max(sum->message, row.bytes);
+    sum->sent += row.bytes_sent_per_gpu;
+  }
+  std::stable_sort(sums.begin(), sums.end(), [](const TrafficSum& a, const TrafficSum& b) {
+    return a.sent > b.sent;
+  });
+  return sums;
+}
+
+std::string hyphened(std::string text) {
+  std::replace(text.begin(), text.end(), '_', '-');
+  return text;
+}
+
 std::string communication(const Plan& plan, const TextStyle& style) {
   if (plan.communication.empty()) return {};
-  std::vector<const Traffic*> rows;
-  for (const Traffic& row : plan.communication) rows.push_back(&row);
-  std::stable_sort(rows.begin(), rows.end(), [](const Traffic* a, const Traffic* b) {
-    return a->bytes_sent_per_gpu > b->bytes_sent_per_gpu;
-  });
-
   using enum Align;
-  Table table({left, left, left, left, right, right, right, right, left});
+  Table table({left, left, left, left, right, right, right, left}, style.width);
   table.add({{"Communication", Ink::bold},
              {"collective"},
              {"phase"},
              {"of"},
-             {"ranks"},
              {"times"},
              {"message"},
              {"sent"}});
-  Bytes total, hidden;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const Traffic& row = *rows[i];
-    total += row.bytes_sent_per_gpu;
-    if (i >= kTrafficRows) {
-      hidden += row.bytes_sent_per_gpu;
-      continue;
-    }
-    std::string collective = spaced(row.collective);
-    if (row.algorithm == "tree") collective += ", tree";
-    table.add({{"  " + spaced(row.group)},
+  Bytes total;
+  for (const TrafficSum& sum : traffic_sums(plan.communication)) {
+    const Traffic& row = *sum.first;
+    total += sum.sent;
+    std::string group = row.group.substr(0, row.group.find("_parallel"));
+    std::string collective = hyphened(row.collective);
+    if (row.algorithm == "tree") collective += " (tree)";
+    table.add({{fmt::format("  {} × {}", hyphened(std::move(group)), row.ranks)},
                {std::move(collective)},
-               {row.phase},
-               {shorten(row.what, 22)},
-               {fmt::format("{}", row.ranks)},
-               {format_count(row.count)},
-               {size_text(row.bytes)},
-               {size_text(row.bytes_sent_per_gpu)},
+               {row.phase == "optimizer step" ? "step" : row.phase},
+               {shorten(sum.what, 22)},
+               {format_count(sum.count)},
+               {(sum.one_size ? "" : "≤ ") + fine_size_text(sum.message)},
+               {fine_size_text(sum.sent)},
                {row.crosses_nodes ? "network" : "", Ink::yellow}});
   }
-  std::string out = table.render(0, style.color);
-  if (rows.size() > kTrafficRows)
-    out += fmt::format("  and {} smaller, {} sent\n", rows.size() - kTrafficRows,
-                       format_bytes(hidden));
-  return out + fmt::format("  each GPU sends {} a step\n", format_bytes(total));
+  if (plan.communication.size() > 1)
+    table.add({{"  each GPU sends"}, {}, {}, {}, {}, {}, {fine_size_text(total), Ink::bold}});
+  return table.render(0, style.color);
 }
 
 std::string largest(const Plan& plan, const TextStyle& style) {
@@ -177,7 +195,7 @@ std::string limits(const Plan& plan, const TextStyle& style) {
 
 std::string suggestions(const Plan& plan, const TextStyle& style) {
   if (plan.suggestions.empty()) return {};
-  Table table({Align::left, Align::right, Align::left});
+  Table table({Align::left, Align::right, Align::left}, style.width);
   table.add({{"It fits with", Ink::bold}});
   for (const Suggestion& suggestion : plan.suggestions)
     table.add({{"  " + suggestion.change, Ink::green},

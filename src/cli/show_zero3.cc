@@ -1,0 +1,62 @@
+// memplan show zero3: ZeRO-3 on a stack of equal layers, moment by moment.
+#include <array>
+#include <string>
+#include <utility>
+
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/settings.h"
+#include "cost/zero3_steps.h"
+#include "report/records.h"
+
+namespace memplan {
+namespace {
+
+constexpr std::array<OptionRow, 3> kOwn{{
+    {"--layers", "N", "layers of the stack (3)"},
+    {"--params", "N", "parameters of a layer (4)"},
+    {"--gpus", "N", "GPUs that share them (4)"},
+}};
+
+std::string help() {
+  return "usage: memplan show zero3 [options]\n\n"
+         "What one GPU holds and sends in one step of ZeRO-3, in elements.\n\n" +
+         options_help("Options", kOwn) + '\n' + options_help("Every command", common_options());
+}
+
+int64_t count_or(const Options& options, std::string_view name, int64_t otherwise) {
+  const std::string* text = options.find(name);
+  return text == nullptr ? otherwise : parse_count(*text, name);
+}
+
+}  // namespace
+
+int run_show_zero3(const Words& words) {
+  std::vector<OptionRow> rows(kOwn.begin(), kOwn.end());
+  rows.insert(rows.end(), common_options().begin(), common_options().end());
+  const Options options = parse_options(words, rows, 0);
+  if (options.help) {
+    write_result({}, help());
+    return 0;
+  }
+  std::vector<Record> records;
+  for (const Zero3Step& step :
+       zero3_steps(count_or(options, "--layers", 3), count_or(options, "--params", 4),
+                   count_or(options, "--gpus", 4)))
+    records.push_back({{"phase", std::string(step.phase)},
+                       {"layer", step.layer < 0 ? "-" : std::to_string(step.layer)},
+                       {"action", std::string(step.action)},
+                       {"parameter_shards", step.held.parameter_shards},
+                       {"gathered", step.held.gathered},
+                       {"gradient_shards", step.held.gradient_shards},
+                       {"unreduced", step.held.unreduced},
+                       {"held", step.held.total()},
+                       {"sent", step.sent}});
+  const TextStyle style = text_style(options);
+  write_result(options, options.has("--json") ? render_records_json(records)
+                                              : render_records(records, style));
+  return 0;
+}
+
+}  // namespace memplan
