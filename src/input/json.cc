@@ -90,8 +90,8 @@ class Builder : public nlohmann::json_sax<Json> {
 
  private:
   std::string unfinished() const {
-    const Json& last = *open_.back();
-    return (last.is_array() ? "the list " : "the object ") + (keys_.size() < 2 ? "" : pointer());
+    const std::string kind = open_.back()->is_array() ? "the list" : "the object";
+    return open_.size() < 2 ? kind : kind + ' ' + pointer();
   }
 
   std::string pointer() const {

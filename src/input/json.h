@@ -14,9 +14,9 @@
 
 namespace memplan {
 
-constexpr size_t kMaxConfigBytes = size_t{16} << 20;  ///< of a configuration file
-constexpr int64_t kMaxCount = int64_t{1} << 40;       ///< no size of a model comes near
-constexpr int kMaxJsonDepth = 64;                     ///< of nested arrays and objects
+constexpr size_t kMaxConfigBytes = size_t{4} << 20;  ///< of a configuration file
+constexpr int64_t kMaxCount = int64_t{1} << 40;      ///< no size of a model comes near
+constexpr int kMaxJsonDepth = 64;                    ///< of nested arrays and objects
 constexpr size_t kMaxJsonKeysForHints = 1000;  ///< above, the nearest key is not looked for: time
 
 /// Reads a regular file or a pipe, whole. Throws Error{bad_input} naming `path` where it is

@@ -16,7 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxHeader = 100'000'000;  // MAX_HEADER_SIZE of tensor.rs
+constexpr int64_t kMaxHeader = int64_t{32}
+                               << 20;  // tensor.rs allows 100 MB; this bounds time and memory
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kMaxDimension = int64_t{1} << 48;
 
@@ -71,7 +72,7 @@ std::string read_header(const std::string& file, int64_t& data_bytes) {
     length = length << 8 | static_cast<unsigned char>(start[i]);
   if (length > static_cast<uint64_t>(kMaxHeader))
     throw bad_file(file, "its header would be " + std::to_string(length) + " bytes",
-                   "a safetensors header has at most 100 MB; is this a safetensors file?");
+                   "memplan reads headers up to 32 MiB; is this a safetensors file?");
   if (static_cast<int64_t>(length) > size - kLengthBytes)
     throw bad_file(file, "ends within its header", "was the download cut off?");
   std::string header(length, '\0');

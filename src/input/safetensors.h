@@ -25,7 +25,7 @@ struct WeightsFile {
 /// Reads the header of a safetensors file, an index (model.safetensors.index.json) with the shards
 /// beside it, or the folder that holds either. Where a shard is missing, names and total size alone
 /// are known.
-/// Throws Error{bad_input}: not such a file, a header that is cut off, larger than 100 MB or not
+/// Throws Error{bad_input}: not such a file, a header that is cut off, larger than 32 MiB or not
 /// JSON, unknown dtype, shape and bytes that disagree, tensors that overlap, leave holes or reach
 /// beyond the file, a tensor given twice, an index that names tensors its shard lacks.
 WeightsFile read_weights(const std::string& path);

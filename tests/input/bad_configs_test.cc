@@ -311,7 +311,7 @@ TEST_SUITE("input/bad files") {
     const TemporaryFolder folder;
     const std::string path = folder.write("large.json", "{");
     std::filesystem::resize_file(path, 50'000'000);
-    CHECK_THROWS_WITH_AS(read_text_file(path), doctest::Contains("is larger than 16"), Error);
+    CHECK_THROWS_WITH_AS(read_text_file(path), doctest::Contains("is larger than 4 MiB"), Error);
   }
 
   TEST_CASE("a long file of small values ends in one error") {

@@ -95,7 +95,7 @@ TEST_SUITE("input/safetensors") {
     expect_error("1234567", "too short");
     expect_error(std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF{}", 10),
                  "18446744073709551615 bytes");
-    expect_error(std::string("\0\0\0\0\0\0\0\x80{}", 10), "at most 100 MB");
+    expect_error(std::string("\0\0\0\0\0\0\0\x80{}", 10), "up to 32 MiB");
     expect_error(std::string("\x10\0\0\0\0\0\0\0{}", 10), "ends within its header");
     expect_error(safetensors("[]", 0), "is not a safetensors file");
     expect_error(safetensors("{\"a\": ", 0), "ends in the middle");
