@@ -5,10 +5,12 @@
 namespace memplan {
 namespace {
 
-const std::vector<std::string_view> kNames = {"llama3-8b", "llama3-70b", "h100-80g", "adamw", "sgd"};
+const std::vector<std::string_view> kNames = {"llama3-8b", "llama3-70b", "h100-80g", "adamw",
+                                              "sgd"};
 
 TEST_CASE("a message says where, what and what to do") {
-  const Error error(ErrorKind::bad_input, "config.json: /hidden_size", "-4 is no count", "give 1 or more");
+  const Error error(ErrorKind::bad_input, "config.json: /hidden_size", "-4 is no count",
+                    "give 1 or more");
   CHECK(std::string(error.what()) == "config.json: /hidden_size: -4 is no count; give 1 or more");
   CHECK(error.exit_code() == 2);
   CHECK(Error(ErrorKind::not_modelled, "", "x").exit_code() == 4);

@@ -7,10 +7,12 @@
 namespace memplan {
 namespace {
 
-std::vector<Traffic> of(const Plan& plan, std::string_view group, std::string_view collective = {}) {
+std::vector<Traffic> of(const Plan& plan, std::string_view group,
+                        std::string_view collective = {}) {
   std::vector<Traffic> rows;
   for (const Traffic& row : plan.communication)
-    if (row.group == group && (collective.empty() || row.collective == collective)) rows.push_back(row);
+    if (row.group == group && (collective.empty() || row.collective == collective))
+      rows.push_back(row);
   return rows;
 }
 
@@ -56,7 +58,9 @@ TEST_CASE("tensor parallelism: 4 all-reduces a layer and micro-batch, 6 with ful
   }
 }
 
-TEST_CASE("sequence parallelism gathers and scatters what the all-reduces moved, and gathers twice more") {
+TEST_CASE(
+    "sequence parallelism gathers and scatters what the all-reduces moved, and gathers twice "
+    "more") {
   Job job = on(small_job(), 2, 2);
   const Bytes reduced = [&] {
     Bytes sum;
@@ -72,7 +76,8 @@ TEST_CASE("sequence parallelism gathers and scatters what the all-reduces moved,
   CHECK(scattered.count() * 8 == reduced.count() * 10);
 }
 
-TEST_CASE("pipeline: one message a boundary, direction and micro-batch; tied embeddings once a step") {
+TEST_CASE(
+    "pipeline: one message a boundary, direction and micro-batch; tied embeddings once a step") {
   const Plan plan = predict(on(small_job(8), 4, 1, 4, 8));
   const auto rows = of(plan, "pipeline_parallel");
   REQUIRE(rows.size() == 2);

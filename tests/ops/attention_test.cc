@@ -16,7 +16,9 @@ int64_t held_by(Probe probe, double dropout, int64_t kv_heads = 4) {
   const TensorId q = g.input("q", kStream, DType::bf16);
   const TensorId k = g.input("k", kStream * kv_heads / 4, DType::bf16);
   const TensorId v = g.input("v", kStream * kv_heads / 4, DType::bf16);
-  attention(g, q, k, v, {.heads = 4, .kv_heads = kv_heads, .qk_head_dim = 8, .v_head_dim = 8, .dropout = dropout});
+  attention(
+      g, q, k, v,
+      {.heads = 4, .kv_heads = kv_heads, .qk_head_dim = 8, .v_head_dim = 8, .dropout = dropout});
   return held(g);
 }
 

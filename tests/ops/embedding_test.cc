@@ -22,9 +22,11 @@ TEST_CASE("a vocabulary table is cut by rows, rounded up, and its result all-red
   CHECK(g.comms.size() == 1);
 }
 
-TEST_CASE("a tied head has no parameter of its own but keeps its input; a copy counts in memory only") {
+TEST_CASE(
+    "a tied head has no parameter of its own but keeps its input; a copy counts in memory only") {
   Graph tied = Probe().graph();
-  vocabulary_head(tied, tied.input("x", 32 * 8, DType::bf16), {.name = "lm_head", .width = 8, .vocab = 100, .tied = true});
+  vocabulary_head(tied, tied.input("x", 32 * 8, DType::bf16),
+                  {.name = "lm_head", .width = 8, .vocab = 100, .tied = true});
   CHECK(tied.params.empty());
   CHECK(held(tied) == 32 * 8 * 2);
   Graph copy = Probe().graph();

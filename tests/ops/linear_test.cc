@@ -44,9 +44,11 @@ TEST_CASE("column and row cuts divide the right side of the matrix") {
   probe.context.tp = 4;
   Graph g = probe.graph();
   const TensorId x = g.input("x", kTokens * 8, DType::bf16);
-  const TensorId up = linear(g, x, {.name = "up", .in = 8, .out = 16, .bias = true, .cut = Cut::dim0});
+  const TensorId up =
+      linear(g, x, {.name = "up", .in = 8, .out = 16, .bias = true, .cut = Cut::dim0});
   CHECK(g.elements(up) == kTokens * 4);
-  const TensorId down = linear(g, up, {.name = "down", .in = 16, .out = 8, .bias = true, .cut = Cut::dim1});
+  const TensorId down =
+      linear(g, up, {.name = "down", .in = 16, .out = 8, .bias = true, .cut = Cut::dim1});
   CHECK(g.elements(down) == kTokens * 8);
   CHECK(g.params[0].local_elements() == 4 * 8);  // up.weight
   CHECK(g.params[1].local_elements() == 4);      // up.bias is cut with its rows
@@ -112,7 +114,11 @@ TEST_CASE("LoRA trains r·(in + out) and keeps its input and the r-wide product"
 
 TEST_CASE("merged LoRA is the model itself") {
   Probe probe;
-  probe.peft = {.kind = PeftKind::lora, .merged = true, .targets = {"all-linear"}, .rank_pattern = {}, .modules_to_save = {}};
+  probe.peft = {.kind = PeftKind::lora,
+                .merged = true,
+                .targets = {"all-linear"},
+                .rank_pattern = {},
+                .modules_to_save = {}};
   probe.context.training = false;
   Graph g = probe.graph();
   linear(g, g.input("x", kTokens * 8, DType::bf16), {.name = "q_proj", .in = 8, .out = 8});

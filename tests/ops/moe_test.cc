@@ -23,10 +23,10 @@ TEST_CASE("experts keep the router's softmax, the copies, and four tensors of ea
   Graph g = Probe().graph();
   experts(g, g.input("x", 32 * 8, DType::bf16), small());
   const int64_t copies = 32 * 2;
-  const int64_t router = 32 * 8 * 2 + 32 * 4 * 4;      // its input, its probabilities in fp32
-  const int64_t in = copies * 8 * 2;                   // permuted tokens
-  const int64_t inside = 4 * copies * 16 * 2;          // gate, its activation, value, product
-  const int64_t out = copies * 8 * 2;                  // weighted by the probabilities
+  const int64_t router = 32 * 8 * 2 + 32 * 4 * 4;  // its input, its probabilities in fp32
+  const int64_t in = copies * 8 * 2;               // permuted tokens
+  const int64_t inside = 4 * copies * 16 * 2;      // gate, its activation, value, product
+  const int64_t out = copies * 8 * 2;              // weighted by the probabilities
   CHECK(held(g) == router + in + inside + out);
   CHECK(parameters(g) == 4 * 8 + 4 * (2 * 16 * 8 + 8 * 16));
 }

@@ -131,7 +131,9 @@ TEST_CASE("activations grow in proportion to the micro-batch") {
 }
 
 TEST_CASE("a thousand layers are lowered once: memory grows by the same bytes with each layer") {
-  const auto allocated = [](int64_t layers) { return predict(small_job(layers)).ranks[0].memory.allocated; };
+  const auto allocated = [](int64_t layers) {
+    return predict(small_job(layers)).ranks[0].memory.allocated;
+  };
   const Bytes each = allocated(3) - allocated(2);
   CHECK(allocated(1000) == allocated(2) + 998 * each);
 }
