@@ -1,4 +1,5 @@
 // memplan fit: the answer to one job, or to each of a list.
+#include <algorithm>
 #include <array>
 
 #include "cli/command.h"
@@ -104,16 +105,24 @@ Answer answer_or_refusal(const ModelSpec& model, std::string_view model_from,
   }
 }
 
-// 0 where a job fits (or nothing speaks against it), 1 where none does, the error's where all of
-// a list are refused.
-int exit_code(const Report& report) {
-  bool any = false;
-  for (const Answer& answer : report.answers) {
-    if (!answer.plan) continue;
-    any = true;
-    if (answer.plan->verdict.fits.value_or(true)) return 0;
-  }
-  return any ? 1 : report.answers.front().exit_code;
+// Does a job of the list fit, or at least nothing speak against it?
+bool any_fits(const Report& report) {
+  return std::ranges::any_of(report.answers, [](const Answer& answer) {
+    return answer.plan && answer.plan->verdict.fits.value_or(true);
+  });
+}
+
+// The answers to all combinations. Throws where there is none but refusals.
+std::vector<Answer> answers(const ModelSpec& model, std::string_view model_from,
+                            const Combinations& combinations, bool explain) {
+  if (combinations.options.empty())
+    return {answer(model, model_from, combinations.all.front(), explain)};
+  std::vector<Answer> out;
+  for (const Combination& combination : combinations.all)
+    out.push_back(answer_or_refusal(model, model_from, combination, explain));
+  if (std::ranges::none_of(out, [](const Answer& a) { return a.plan.has_value(); }))
+    answer(model, model_from, combinations.all.front(), explain);  // throws again
+  return out;
 }
 
 }  // namespace
@@ -142,18 +151,15 @@ int run_fit(const Words& words) {
   const bool explain = options.has("--explain");
   const Combinations combinations =
       expand_lists(merge(on_command_line(options), request.settings));
-  Report report{combinations.options, {}};
-  for (const Combination& combination : combinations.all)
-    report.answers.push_back((combinations.options.empty() ? answer : answer_or_refusal)(
-        model, model_from, combination, explain));
+  const Report report{combinations.options, answers(model, model_from, combinations, explain)};
 
   if (const std::string* pointers = options.find("--get")) {
     write_result(options, pick(render_json(report), *pointers, "--get"));
-    return exit_code(report);
+    return any_fits(report) ? 0 : 1;
   }
   const std::string_view format = options.has("--json") ? "json" : explain ? "explain" : "text";
   write_result(options, find_format(format).render(report, style));
-  return exit_code(report);
+  return any_fits(report) ? 0 : 1;
 }
 
 }  // namespace memplan

@@ -101,7 +101,14 @@ class Builder {
       c.gpus = checked_mul(s.dp, replica);
       from("gpus", "dp · tp · pp · cp");
       if (c.gpus == 1) assume("1 GPU");
-    } else if (!find("--dp")) {
+    } else if (find("--dp")) {
+      if (checked_mul(s.dp, replica) != c.gpus)
+        throw Error(ErrorKind::bad_input, "--dp",
+                    fmt::format("dp {} × tp {} × pp {} × cp {} are {} GPUs, not {}", s.dp, s.tp, s.pp,
+                                s.cp, checked_mul(s.dp, replica), c.gpus),
+                    c.gpus % replica == 0 ? fmt::format("nearest: --dp {}", c.gpus / replica)
+                                          : "leave --gpus away, or change one of them");
+    } else {
       if (c.gpus % replica != 0)
         throw Error(ErrorKind::bad_input, "--gpus",
                     fmt::format("{} GPUs cannot be cut into replicas of tp {} × pp {} × cp {} = {}",

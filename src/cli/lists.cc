@@ -28,6 +28,16 @@ bool is_list(const Given& given) {
   return row != nullptr && row->list && given.text.find(',') != std::string::npos;
 }
 
+// A slip in a value ends the whole list; a value that is merely impossible is a row of the answer.
+void require_readable(const Given& given, const std::string& item) {
+  Job scratch;
+  try {
+    find_setting(given.option)->apply(scratch, item, given.where);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::not_modelled) throw;
+  }
+}
+
 }  // namespace
 
 Combinations expand_lists(const std::vector<Given>& given) {
@@ -36,6 +46,7 @@ Combinations expand_lists(const std::vector<Given>& given) {
   for (size_t i = 0; i < given.size(); ++i) {
     if (!is_list(given[i])) continue;
     const std::vector<std::string> items = items_of(given[i]);
+    for (const std::string& item : items) require_readable(given[i], item);
     if (items.size() * out.all.size() > kMostCombinations)
       throw Error(ErrorKind::bad_input, given[i].where,
                   "the lists ask for more than " + std::to_string(kMostCombinations) + " jobs",

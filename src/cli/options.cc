@@ -80,6 +80,9 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
   Options out;
   out.help = help->count() > 0;
   for (std::string& word : app.remaining()) {
+    if (word == "--")
+      throw Error(ErrorKind::not_modelled, "--", "arguments of Megatron-LM behind -- are not read yet",
+                  "give the settings as options");
     if (word.size() > 1 && word.front() == '-') throw unknown(word, rows);
     out.positional.push_back(std::move(word));
   }
@@ -92,6 +95,9 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
     if (results.size() > 1)
       throw bad(std::string(rows[i].name), "is given twice",
                 rows[i].value.empty() ? "give it once" : "a list asks for several: 1,2,4");
+    if (rows[i].value.empty() && results.front() == "false") continue;
+    if (rows[i].value.empty() && results.front() != "true")
+      throw bad(std::string(rows[i].name), "takes no value", "give it alone");
     out.given.emplace_back(rows[i].name, results.front());
   }
   return out;

@@ -43,7 +43,8 @@ void gpu(Job& job, std::string_view text, std::string_view where) {
 }
 void gpu_memory(Job& job, std::string_view text, std::string_view where) {
   const Bytes memory = parse_bytes(text, where);
-  if (memory <= Bytes(0)) bad(where, "a GPU needs more than 0 bytes", "give a size such as 24GiB");
+  if (memory < kMiB)
+    bad(where, quoted(text) + " is no memory of a GPU", "give a size with its unit, such as 24GiB");
   if (job.cluster.gpu.name.empty())
     job.cluster.gpu = custom_gpu(memory);
   else
@@ -245,7 +246,7 @@ Offload parse_offload(std::string_view text, std::string_view where, int zero) {
   constexpr std::string_view kForms =
       "write optimizer, cpu, nvme, or optimizer=cpu,gradients=cpu,parameters=nvme";
   Offload out;
-  if (text == "none") return out;
+  if (text == "none" || text == "gpu") return out;
   if (text == "optimizer") text = "optimizer=cpu";
   if (text == "cpu" || text == "nvme") {
     out.optimizer = out.gradients = parse_name<Placement>(text, where);

@@ -26,11 +26,13 @@ std::string joined(const std::vector<std::string>& items) {
   return out;
 }
 
+// 0 stands for "none" or "not known".
+decltype(Field::value) optional(int64_t value) {
+  if (value == 0) return {};
+  return value;
+}
+
 Record model_record(const ModelSpec& m, std::string name) {
-  const auto optional = [](int64_t value) -> decltype(Field::value) {
-    if (value == 0) return {};
-    return value;
-  };
   return {{"name", std::move(name)},
           {"family", m.family},
           {"parameters", count_parameters(m), Unit::parameters},
@@ -38,9 +40,9 @@ Record model_record(const ModelSpec& m, std::string name) {
           {"decoder_layers", optional(m.decoder_layers), Unit::none, false},
           {"hidden", m.hidden},
           {"heads", m.heads},
-          {"kv_heads", m.kv_heads},
+          {"kv_heads", m.kv_heads, Unit::none, false},
           {"head_dim", m.head_dim, Unit::none, false},
-          {"ffn", m.ffn},
+          {"ffn", m.ffn, Unit::none, false},
           {"vocab", m.vocab},
           {"positions", optional(m.max_positions)},
           {"experts", optional(m.moe.experts)},
@@ -94,8 +96,8 @@ Records nodes() {
                    {"gpu", n.gpu},
                    {"gpus", int64_t{n.gpus}},
                    {"network", n.network_bandwidth, Unit::rate},
-                   {"host_memory", n.host_memory.count(), Unit::bytes},
-                   {"nvme", n.nvme.count(), Unit::bytes},
+                   {"host_memory", optional(n.host_memory.count()), Unit::bytes},
+                   {"nvme", optional(n.nvme.count()), Unit::bytes},
                    {"source", n.source, Unit::none, false}});
   return out;
 }
@@ -163,6 +165,7 @@ constexpr std::array<Topic, 14> kTopics{{
 std::string help() {
   Table table({Align::left, Align::left});
   for (const Topic& topic : kTopics) table.add({{std::string(topic.name)}, {std::string(topic.summary)}});
+  table.add({{"zero3"}, {"ZeRO-3 on a stack of layers, step by step: has options of its own"}});
   return "usage: memplan show WHAT [NAME] [options]\n\nWHAT is one of\n" + table.render(2, false) +
          '\n' + options_help("Options", common_options());
 }
@@ -201,6 +204,8 @@ Record find_record(const Topic& topic, const std::string& name) {
 }  // namespace
 
 int run_show(const Words& words) {
+  if (!words.empty() && words.front() == "zero3")
+    return run_show_zero3({words.begin() + 1, words.end()});
   const Options options = parse_options(words, common_options(), 2);
   const TextStyle style = text_style(options);
   if (options.help || options.positional.empty()) {

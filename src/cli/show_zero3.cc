@@ -8,15 +8,17 @@
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cost/zero3_steps.h"
+#include "report/pick.h"
 #include "report/records.h"
 
 namespace memplan {
 namespace {
 
-constexpr std::array<OptionRow, 3> kOwn{{
+constexpr std::array<OptionRow, 4> kOwn{{
     {"--layers", "N", "layers of the stack (3)"},
     {"--params", "N", "parameters of a layer (4)"},
     {"--gpus", "N", "GPUs that share them (4)"},
+    {"--get", "POINTER", "values of the JSON alone: /*/held"},
 }};
 
 std::string help() {
@@ -54,8 +56,11 @@ int run_show_zero3(const Words& words) {
                        {"held", step.held.total()},
                        {"sent", step.sent}});
   const TextStyle style = text_style(options);
-  write_result(options, options.has("--json") ? render_records_json(records)
-                                              : render_records(records, style));
+  if (const std::string* pointers = options.find("--get"))
+    write_result(options, pick(render_records_json(records), *pointers, "--get"));
+  else
+    write_result(options, options.has("--json") ? render_records_json(records)
+                                                : render_records(records, style));
   return 0;
 }
 

@@ -95,7 +95,7 @@ std::string sources(const Plan& plan, const TextStyle& style) {
   }
   Table table({Align::left, Align::left}, style.width);
   for (const Use& use : uses)
-    table.add({{visible(use.source)}, {visible(use.labels), Ink::dim}});
+    table.add({{shorten(visible(use.labels), 40)}, {visible(use.source)}});
   return '\n' + paint("Sources", Ink::bold, style.color) + '\n' + table.render(2, style.color);
 }
 

@@ -180,7 +180,7 @@ Json to_json(const Answer& answer, const std::vector<std::string>& varied) {
     Json& values = out["varied"] = Json::object();
     for (size_t i = 0; i < varied.size(); ++i) values[varied[i]] = answer.values[i];
   }
-  if (!answer.origins.empty()) {
+  if (answer.plan && answer.plan->job.explain) {
     Json& origins = out["origins"] = Json::object();
     for (const Origin& origin : answer.origins) origins[origin.key] = origin.from;
   }

@@ -32,7 +32,7 @@ std::string headline(const Plan& plan, const TextStyle& style) {
   if (v.risk == Risk::tight) said = "fits, but tightly";
   if (!v.fits)
     said = plan.job.model.bare_parameters ? "the states alone fit, activations are not known"
-                                          : "cannot be told";
+                                          : "cannot be told, for part of it is left out";
   std::string out = paint(fmt::format("{} on {}: {}", shorten(visible(plan.job.model.name), 40),
                                       hardware(plan.job.cluster), said),
                           ink, style.color);
@@ -140,7 +140,7 @@ std::string hyphened(std::string text) {
 std::string communication(const Plan& plan, const TextStyle& style) {
   if (plan.communication.empty()) return {};
   using enum Align;
-  Table table({left, left, left, left, right, right, right, left}, style.width);
+  Table table({left, left, left, left, right, right, right}, style.width);
   table.add({{"Communication", Ink::bold},
              {"collective"},
              {"phase"},
@@ -149,24 +149,25 @@ std::string communication(const Plan& plan, const TextStyle& style) {
              {"message"},
              {"sent"}});
   Bytes total;
+  bool network = false;
   for (const TrafficSum& sum : traffic_sums(plan.communication)) {
     const Traffic& row = *sum.first;
     total += sum.sent;
+    network |= row.crosses_nodes;
     std::string group = row.group.substr(0, row.group.find("_parallel"));
     std::string collective = hyphened(row.collective);
     if (row.algorithm == "tree") collective += " (tree)";
-    table.add({{fmt::format("  {} × {}", hyphened(std::move(group)), row.ranks)},
+    table.add({{fmt::format("  {} × {}{}", hyphened(std::move(group)), row.ranks, row.crosses_nodes ? " *" : "")},
                {std::move(collective)},
                {row.phase == "optimizer step" ? "step" : row.phase},
-               {shorten(sum.what, 22)},
+               {shorten(sum.what, 20)},
                {format_count(sum.count)},
                {(sum.one_size ? "" : "≤ ") + fine_size_text(sum.message)},
-               {fine_size_text(sum.sent)},
-               {row.crosses_nodes ? "network" : "", Ink::yellow}});
+               {fine_size_text(sum.sent)}});
   }
   if (plan.communication.size() > 1)
     table.add({{"  each GPU sends"}, {}, {}, {}, {}, {}, {fine_size_text(total), Ink::bold}});
-  return table.render(0, style.color);
+  return table.render(0, style.color) + (network ? "  * over the network between nodes\n" : "");
 }
 
 std::string largest(const Plan& plan, const TextStyle& style) {
