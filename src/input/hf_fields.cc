@@ -245,7 +245,7 @@ class Reader {
   }
 
   void read_window() {
-    m_.sliding_window = count("sliding_window", f_.sliding_window, 0, true);
+    m_.sliding_window = count("sliding_window", f_.sliding_window, 0, true, kMaxCount, 0);
     const bool optional = f_.window == HfWindow::qwen_tail || f_.window == HfWindow::qwen_all ||
                           f_.window == HfWindow::qwen_even_head;
     if (optional && !flag({"use_sliding_window", false})) m_.sliding_window = 0;

@@ -121,7 +121,8 @@ void refuse_misspelled_keys(const HfFamily& family, const JsonNode& config) {
     if (!key.empty() && !has_key(family, config, key)) absent.push_back(key);
   const std::vector<std::string_view> known = keys_known();
   for (std::string_view key : config.keys()) {
-    if (std::ranges::find(known, key) != known.end()) continue;
+    // transformers saves private fields under a leading underscore: _sliding_window_pattern.
+    if (key.starts_with('_') || std::ranges::find(known, key) != known.end()) continue;
     const std::string near = nearest_name(key, absent);
     const auto longer = static_cast<int64_t>(near.size()) - static_cast<int64_t>(key.size());
     if (near.empty() || longer > 2 || longer < -2) continue;

@@ -208,6 +208,9 @@ TEST_SUITE("input/hf_config") {
     CHECK(sliding(read(R"({"model_type": "gemma2", "num_hidden_layers": 3, "layer_types":
                            ["full_attention", "full_attention", "sliding_attention"]})")) == "FFS");
     CHECK(read(R"({"model_type": "qwen2"})").sliding_window == 0);
+    CHECK(sliding(read(R"({"model_type": "qwen2_moe", "sliding_window": 0})")).empty());
+    CHECK(sliding(read(R"({"model_type": "gemma3_text", "_sliding_window_pattern": 6})")).size() ==
+          26);
   }
 
   TEST_CASE("which layers hold experts") {
