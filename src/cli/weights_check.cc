@@ -184,8 +184,9 @@ Differences compare(const ModelSpec& model, const Entries& wanted, const Entries
 
 std::string check_weights(const ModelSpec& model, const std::string& path) {
   const WeightsFile file = read_weights(path);
+  const std::vector<NamedParam> params = inventory(model);
   Entries wanted;
-  for (const NamedParam& param : inventory(model)) add(wanted, param.name, param.shape);
+  for (const NamedParam& param : params) add(wanted, param.name, param.shape);
   const Entries stored = stored_entries(file, wanted);
   const Differences found = compare(model, wanted, stored, file.shapes_known);
 
@@ -206,7 +207,7 @@ std::string check_weights(const ModelSpec& model, const std::string& path) {
 
   const bool experts = std::any_of(wanted.begin(), wanted.end(),
                                    [](const auto& e) { return e.second.experts; });
-  std::string out = fmt::format("weights: {} tensors match {}", file.tensors.size(),
+  std::string out = fmt::format("weights: {} tensors match {}", params.size(),
                                 printable(model.name));
   if (file.shapes_known)
     out += fmt::format(" in name and shape, {} parameters{}",

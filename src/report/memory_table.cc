@@ -37,12 +37,14 @@ std::string ranges(const std::vector<int64_t>& numbers) {
   return out;
 }
 
-// The first kind, the worst, the last, and as many others as there is room for.
-std::vector<RankKind> shown(std::vector<RankKind> kinds) {
+// The first kinds, the worst and the last.
+std::vector<RankKind> shown(const std::vector<RankKind>& kinds) {
   if (kinds.size() <= kMostColumns) return kinds;
   std::vector<RankKind> out;
-  for (size_t i = 0; i < kinds.size(); ++i)
-    if (i == 0 || i + 1 == kinds.size() || kinds[i].worst) out.push_back(kinds[i]);
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const bool must = kinds[i].worst || i + 1 == kinds.size();
+    if (must || i < kMostColumns - 2) out.push_back(kinds[i]);
+  }
   return out;
 }
 
@@ -142,14 +144,14 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
   }
 
   std::vector<Cell> room = {{"free of " + format_bytes(plan.verdict.capacity)}};
-  std::vector<Cell> phase = {{"peak in"}}, at = {{"     at"}}, host = {{"host memory"}},
-                    nvme = {{"NVMe"}};
+  std::vector<Cell> peak = {{"peak in"}}, host = {{"host memory"}}, nvme = {{"NVMe"}};
   Bytes all_host, all_nvme;
   for (const RankKind& kind : kinds) {
     const Bytes bytes = plan.verdict.capacity - kind.first->memory.device;
     room.push_back({size_text(bytes), bytes < Bytes(0) ? Ink::red : Ink::plain});
-    phase.push_back({kind.first->peak_phase});
-    at.push_back({shorten(kind.first->peak_operator, 24)});
+    const bool named = kind.first->peak_operator != kind.first->peak_phase;
+    peak.push_back({shorten(
+        kind.first->peak_phase + (named ? ", " + kind.first->peak_operator : ""), 24)});
     const Bytes in_host = kind.first->host.pinned + kind.first->host.pageable;
     host.push_back({size_text(in_host)});
     nvme.push_back({size_text(kind.first->host.nvme)});
@@ -157,18 +159,13 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
     all_nvme += kind.first->host.nvme;
   }
   table.add(std::move(room));
-  table.add(std::move(phase));
-  const bool named = std::any_of(kinds.begin(), kinds.end(), [](const RankKind& kind) {
-    return kind.first->peak_operator != kind.first->peak_phase;
-  });
-  if (named) table.add(std::move(at));
+  table.add(std::move(peak));
   if (all_host > Bytes(0)) table.add(std::move(host));
   if (all_nvme > Bytes(0)) table.add(std::move(nvme));
 
   std::string out = table.render(0, style.color);
   if (kinds.size() < all.size())
-    out += fmt::format("… and {} kinds of ranks between them; --json lists all\n",
-                       all.size() - kinds.size());
+    out += fmt::format("… and {} more kinds of ranks; --json lists all\n", all.size() - kinds.size());
   return out;
 }
 

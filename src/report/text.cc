@@ -13,10 +13,6 @@ namespace {
 
 constexpr size_t kLargestRows = 3;
 
-std::string plural(int64_t count, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", format_count(count), count == 1 ? one : many);
-}
-
 // "8 × h100-80g", "64 × h100-80g on 8 nodes".
 std::string hardware(const Cluster& cluster) {
   std::string out = fmt::format("{} × {}", format_count(cluster.gpus), visible(cluster.gpu.name));
@@ -188,21 +184,37 @@ std::string limits(const Plan& plan, const TextStyle& style) {
   const auto add = [&](std::string text) { out += (out.empty() ? "" : ", ") + std::move(text); };
   if (plan.limits.micro_batch) add(fmt::format("micro-batch {}", *plan.limits.micro_batch));
   if (plan.limits.sequence) add(fmt::format("sequence {}", format_count(*plan.limits.sequence)));
-  if (!out.empty()) out = "up to " + out;
-  if (plan.limits.gpus) add("on " + plural(*plan.limits.gpus, "GPU", "GPUs") + " or more");
+  if (plan.limits.gpus)
+    add(fmt::format("{} GPU{} at least", format_count(*plan.limits.gpus),
+                    *plan.limits.gpus == 1 ? "" : "s"));
   if (out.empty()) return {};
-  return paint("Fits", Ink::bold, style.color) + "  " + out + " (each with all else as it is)\n";
+  return paint("Limits", Ink::bold, style.color) + "  " + out + " (each with all else as it is)\n";
 }
 
+// What a change costs stands beside it, or below where that leaves no room.
 std::string suggestions(const Plan& plan, const TextStyle& style) {
   if (plan.suggestions.empty()) return {};
+  constexpr size_t kWidestChange = 44;
+  const bool beside = std::ranges::all_of(plan.suggestions, [](const Suggestion& suggestion) {
+    return display_width(suggestion.change) <= kWidestChange;
+  });
   Table table({Align::left, Align::right, Align::left}, style.width);
-  table.add({{"It fits with", Ink::bold}});
-  for (const Suggestion& suggestion : plan.suggestions)
-    table.add({{"  " + suggestion.change, Ink::green},
-               {size_text(suggestion.device)},
-               {suggestion.why, Ink::dim}});
-  return table.render(0, style.color);
+  for (const Suggestion& suggestion : plan.suggestions) {
+    std::vector<Cell> cells = {{"  " + suggestion.change, Ink::green},
+                               {size_text(suggestion.device)}};
+    if (beside) cells.push_back({suggestion.why, Ink::dim});
+    table.add(std::move(cells));
+  }
+  std::string out = paint("It fits with", Ink::bold, style.color) + '\n';
+  const std::string rows = table.render(0, style.color);
+  if (beside) return out + rows;
+  size_t begin = 0;
+  for (const Suggestion& suggestion : plan.suggestions) {
+    const size_t end = rows.find('\n', begin) + 1;
+    out += rows.substr(begin, end - begin) + wrap(suggestion.why, "      ", style.width);
+    begin = end;
+  }
+  return out;
 }
 
 // A heading and its sentences, one after the other.
