@@ -95,12 +95,24 @@ class Walk {
       case BlockPart::bridge:
         return checked_mul(run.count, in_flight_.first_chunk);
       case BlockPart::layer:
-        return ceil_div(checked_mul(run.count, in_flight_.chunks), job_.strategy.vpp);
+        return layers_alive(run);
       case BlockPart::head:
       case BlockPart::loss:
         return checked_mul(run.count, in_flight_.last_chunk);
     }
     return run.count;
+  }
+  // The stage's layers in flight, shared out over its runs so that they add up exactly.
+  int64_t layers_alive(const Run& run) const {
+    const int64_t chunks = in_flight_.chunks, of = job_.strategy.vpp;
+    if (of == 1) return checked_mul(run.count, chunks);
+    int64_t before = 0;  // layers of this stage ahead of the run
+    for (const Run& other : runs_) {
+      if (&other == &run) break;
+      if (block(other).part == BlockPart::layer) before += other.count;
+    }
+    return ceil_div(checked_mul(before + run.count, chunks), of) -
+           ceil_div(checked_mul(before, chunks), of);
   }
   Bytes times(Bytes once, const Run& run) const {
     return run.count == 0 ? Bytes(0) : Bytes(once.count() / run.count) * copies_of(run);
