@@ -78,7 +78,8 @@ struct HfExperts {
 struct HfExtra {
   enum Kind : uint8_t {
     flag,
-    count,            ///< from 0 up; null: left out
+    count,            ///< from 1 up; null: left out
+    count_or_none,    ///< from 0 up
     signed_count,     ///< from -1 up
     is_set,           ///< 1 where the value is given and not null
     layer_norm,       ///< 1 where the text contains "layer_norm"

@@ -10,7 +10,8 @@
 namespace memplan {
 namespace {
 
-constexpr int64_t kMaxRepeats = 1 << 16;  // layers, heads, experts: stored or named one by one
+constexpr int64_t kMaxLayers = 1 << 14;   // stored, and lowered, one by one where they alternate
+constexpr int64_t kMaxRepeats = 1 << 16;  // heads and experts may be named one by one
 
 // ACT2FN of transformers 5.12.1, activations.py.
 constexpr auto kActivations = std::to_array<std::string_view>({"gelu",
@@ -61,6 +62,8 @@ class Reader {
     if (f_.experts.layers != HfExpertLayers::none) read_experts();
     if (f_.window != HfWindow::none) read_window();
     for (const HfExtra& extra : f_.extra) read_extra(extra);
+    if (m_.extra_or("conv_kernel_size", 0) > 0)
+      require_multiple(f_.keys.hidden, m_.hidden, "conv_groups", m_.extra_or("conv_groups", 1));
     read_labels();
     return std::move(m_);
   }
@@ -128,7 +131,7 @@ class Reader {
     const HfKeys& key = f_.keys;
     m_.vocab = size(key.vocab, f_.sizes.vocab);
     m_.hidden = size(key.hidden, f_.sizes.hidden);
-    m_.layers = size(key.layers, f_.sizes.layers, 0, kMaxRepeats);
+    m_.layers = size(key.layers, f_.sizes.layers, 0, kMaxLayers);
     m_.heads = size(key.heads, f_.sizes.heads, 0, kMaxRepeats);
     m_.ffn = size(key.ffn, f_.sizes.ffn, checked_mul(4, m_.hidden));
     m_.max_positions = count(key.positions, f_.sizes.positions, 0);
@@ -138,7 +141,7 @@ class Reader {
       // T5Config fills this in before it looks at num_layers' other names.
       const auto layers = config_.find(key.layers);
       m_.decoder_layers = count("num_decoder_layers", kDerived,
-                                layers ? m_.layers : f_.sizes.layers, true, kMaxRepeats);
+                                layers ? m_.layers : f_.sizes.layers, true, kMaxLayers);
     }
   }
 

@@ -100,6 +100,8 @@ int64_t read_hf_extra(const HfExtra& row, const JsonNode& node) {
     case HfExtra::flag:
       return node.boolean() ? 1 : 0;
     case HfExtra::count:
+      return node.count();
+    case HfExtra::count_or_none:
       return node.count(0);
     case HfExtra::signed_count:
       return node.count(-1);
