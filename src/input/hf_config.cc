@@ -177,16 +177,19 @@ ModelSpec read_hf_config(std::string_view text, const std::string& file) {
   // The class of a multimodal whole (LlavaForConditionalGeneration) wraps the model with its head.
   if (!part && choice.defaults_known) read_class(*choice.family, config, class_name, model);
   if (part) {
-    // The whole model ties or unties the head; its own field stands above the part's.
-    if (const auto tie = root.find("tie_word_embeddings"); tie && !tie->is_null())
-      model.tie_embeddings = tie->boolean();
+    // As LlavaConfig: either may tie the head; the whole's word counts where the part has none.
+    const auto tie = root.find("tie_word_embeddings");
+    const bool own = part->find("tie_word_embeddings").has_value();
+    if (tie && !tie->is_null() && (tie->boolean() || !own)) model.tie_embeddings = tie->boolean();
   }
   if (model.head != ModelHead::sequence_classification) model.labels = 0;
 
   const bool multimodal = part.has_value() || root.find("vision_config").has_value();
   name_left_out(root, multimodal, model.not_modelled);
+  const std::string defaults = std::move(model.source);
   model.source = text_or_empty(root, "_source");
   if (model.source.empty()) model.source = printable(file);
+  if (!defaults.empty()) model.source += "; transformers 5.12.1's defaults for " + defaults;
   return model;
 }
 

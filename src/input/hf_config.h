@@ -21,7 +21,8 @@ struct HfFamily;
 ModelSpec read_hf_config(std::string_view text, const std::string& file);
 
 /// Reads all fields of one family. `defaults_known`: absent sizes may take the family's defaults.
-/// Fills everything but name and head. (hf_fields.cc)
+/// Fills everything but name and head; ModelSpec::source lists the sizes that are defaults.
+/// (hf_fields.cc)
 ModelSpec read_hf_fields(const HfFamily& family, const JsonNode& config, bool defaults_known);
 
 /// What the file is, where it is not a model's config: "a PEFT adapter_config.json", and the option

@@ -14,30 +14,13 @@ constexpr int64_t kMaxLayers = 1 << 14;   // stored, and lowered, one by one whe
 constexpr int64_t kMaxRepeats = 1 << 16;  // heads and experts may be named one by one
 
 // ACT2FN of transformers 5.12.1, activations.py.
-constexpr auto kActivations = std::to_array<std::string_view>({"gelu",
-                                                               "gelu_10",
-                                                               "gelu_fast",
-                                                               "gelu_new",
-                                                               "gelu_python",
-                                                               "gelu_pytorch_tanh",
-                                                               "gelu_python_tanh",
-                                                               "gelu_accurate",
-                                                               "hardswish",
-                                                               "laplace",
-                                                               "leaky_relu",
-                                                               "linear",
-                                                               "mish",
-                                                               "quick_gelu",
-                                                               "relu",
-                                                               "relu2",
-                                                               "relu6",
-                                                               "sigmoid",
-                                                               "silu",
-                                                               "sqrtsoftplus",
-                                                               "swish",
-                                                               "tanh",
-                                                               "prelu",
-                                                               "xielu"});
+// clang-format off
+constexpr auto kActivations = std::to_array<std::string_view>({
+    "gelu", "gelu_10", "gelu_fast", "gelu_new", "gelu_python", "gelu_pytorch_tanh",
+    "gelu_python_tanh", "gelu_accurate", "hardswish", "laplace", "leaky_relu", "linear", "mish",
+    "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh",
+    "prelu", "xielu"});
+// clang-format on
 
 // ALLOWED_LAYER_TYPES of configuration_utils.py; memplan has the first two.
 constexpr auto kLayerTypes = std::to_array<std::string_view>(
@@ -88,6 +71,8 @@ class Reader {
   int64_t count(std::string_view key, int64_t otherwise, int64_t derived, bool null_ok = false,
                 int64_t most = kMaxCount, int64_t least = 1) {
     const auto found = find(key);
+    if (!found && otherwise != kDerived && !key.empty())
+      m_.source += (m_.source.empty() ? "" : ", ") + std::string(key);
     if (!found) return otherwise == kDerived ? derived : otherwise;
     if (found->is_null()) {
       if (null_ok || otherwise == kDerived) return derived;

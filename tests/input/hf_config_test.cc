@@ -180,6 +180,15 @@ TEST_SUITE("input/hf_config") {
     }
   }
 
+  TEST_CASE("the source names the sizes that are defaults") {
+    CHECK(preset("llama3-8b").source.find("defaults") == std::string::npos);
+    const std::string source = read(R"({"model_type": "mistral", "hidden_size": 64})").source;
+    CHECK(source.starts_with("config.json; transformers 5.12.1's defaults for vocab_size, "));
+    CHECK(source.find("num_key_value_heads") != std::string::npos);
+    CHECK(source.find("hidden_size") == std::string::npos);
+    CHECK(source.find("head_dim") == std::string::npos);  // follows from others
+  }
+
   TEST_CASE("other names of a key") {
     const ModelSpec m = read(R"({"model_type": "gpt2", "hidden_size": 64, "num_attention_heads": 4,
                                  "num_hidden_layers": 3, "max_position_embeddings": 99})");
@@ -260,6 +269,18 @@ TEST_SUITE("input/hf_config") {
     CHECK(llava.not_modelled[0].starts_with("quantization_config (gptq)"));
     CHECK(llava.not_modelled[1] == "vision_config");
     CHECK(read(R"({"model_type": "llava"})").hidden == 4096);
+    const auto tied = [](std::string_view whole, std::string_view part) {
+      return read(R"({"model_type": "llava")" + std::string(whole) + R"(, "text_config": {)" +
+                  R"("model_type": "llama")" + std::string(part) + "}}")
+          .tie_embeddings;
+    };
+    constexpr std::string_view kTie = R"(, "tie_word_embeddings": true)";
+    constexpr std::string_view kUntie = R"(, "tie_word_embeddings": false)";
+    CHECK_FALSE(tied("", ""));
+    CHECK(tied(kTie, ""));
+    CHECK(tied(kTie, kUntie));
+    CHECK(tied(kUntie, kTie));
+    CHECK_FALSE(tied(kUntie, kUntie));
     CHECK(read(R"({"model_type": "internvl_chat", "vision_config": {}, "llm_config":
                    {"architectures": ["Qwen2ForCausalLM"], "hidden_size": 64,
                     "num_attention_heads": 32}})")
