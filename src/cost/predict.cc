@@ -58,6 +58,7 @@ class Predictor {
       const bool module = s.data_parallel == DataParallelKind::data_parallel;
       folded_ = fold(job, module ? checked_mul(s.micro_batch, s.dp) : s.micro_batch);
       count_parameters_and_flops();
+      tell_unfused_attention();
       if (module)
         data_parallel_ranks();
       else
@@ -92,6 +93,18 @@ class Predictor {
                           static_cast<double>(s.micro_batches());
     plan_.step.flops = flops * slices;
     plan_.step.hardware_flops = (flops + again) * slices;
+  }
+
+  // Some models' scores carry a bias that no fused kernel takes; their operators stay unfused.
+  void tell_unfused_attention() {
+    if (plan_.job.strategy.attention != AttentionKind::flash) return;
+    for (const Block& block : folded_.program.blocks)
+      for (const Op& op : block.graph.ops)
+        if (op.kind == "attention_scores") {
+          plan_.assumptions.push_back(
+              "attention stays unfused: no flash kernel takes this model's position bias");
+          return;
+        }
   }
 
   int64_t weight_copies(int64_t stage) const {
