@@ -103,7 +103,8 @@ void add_model_comms(const Job& job, const FoldedProgram& folded, const Run& run
                      folded.summaries[static_cast<size_t>(run.block)].again > Bytes(0);
   const int64_t count = checked_mul(run.count, job.strategy.micro_batches());
   for (const Comm& comm : block.graph.comms) {
-    const std::string_view what = block.part == BlockPart::layer ? "layers" : block.label;
+    const std::string_view what =
+        block.part == BlockPart::layer ? std::string_view("layers") : std::string_view(block.label);
     meter.add({comm.collective, comm.group, comm.backward ? "backward" : "forward", what, count,
                comm.bytes});
     if (again && !comm.backward && comm.recomputed)
