@@ -26,8 +26,8 @@ fs::path find_program() {
   std::error_code ignored;
   const fs::path self = fs::read_symlink("/proc/self/exe", ignored);
   if (!self.empty())
-    for (const fs::path& place : {self.parent_path() / kProgram,
-                                  self.parent_path() / "calibration" / kProgram})
+    for (const fs::path& place :
+         {self.parent_path() / kProgram, self.parent_path() / "calibration" / kProgram})
       if (can_run(place)) return place;
   const char* variable = std::getenv("PATH");
   const std::string folders = variable == nullptr ? "" : variable;

@@ -1,4 +1,6 @@
 // memplan fit: the answer to one job, or to each of a list.
+#include "memplan/fit.h"
+
 #include <algorithm>
 #include <array>
 
@@ -11,7 +13,6 @@
 #include "input/json.h"
 #include "input/model_source.h"
 #include "memplan/error.h"
-#include "memplan/fit.h"
 #include "report/pick.h"
 #include "report/report.h"
 
@@ -48,8 +49,8 @@ constexpr std::array<Heading, 6> kHeadings{{
 std::vector<OptionRow> all_options() {
   std::vector<OptionRow> rows;
   for (const SettingRow& row : setting_rows()) rows.push_back({row.option, row.value, row.help});
-  for (const auto& part : {std::span<const OptionRow>(kOwn), std::span<const OptionRow>(kLater),
-                           common_options()})
+  for (const auto& part :
+       {std::span<const OptionRow>(kOwn), std::span<const OptionRow>(kLater), common_options()})
     rows.insert(rows.end(), part.begin(), part.end());
   return rows;
 }
@@ -141,16 +142,16 @@ int run_fit(const Words& words) {
   const bool named = !options.positional.empty();
   const std::string word = named ? options.positional.front() : request.model;
   if (word.empty())
-    throw Error(ErrorKind::bad_input, "", "no MODEL is named",
-                "write memplan fit llama3-8b --gpu h100-80g; `memplan show models` lists the presets");
+    throw Error(
+        ErrorKind::bad_input, "", "no MODEL is named",
+        "write memplan fit llama3-8b --gpu h100-80g; `memplan show models` lists the presets");
   const std::string model_from = named ? "command line" : printable(*options.find("--request"));
   const ModelSpec model = read_model(word);
   if (const std::string* weights = options.find("--weights"))
     say(options, check_weights(model, *weights));
 
   const bool explain = options.has("--explain");
-  const Combinations combinations =
-      expand_lists(merge(on_command_line(options), request.settings));
+  const Combinations combinations = expand_lists(merge(on_command_line(options), request.settings));
   const Report report{combinations.options, answers(model, model_from, combinations, explain)};
 
   if (const std::string* pointers = options.find("--get")) {

@@ -12,9 +12,9 @@
 namespace memplan {
 namespace {
 
-constexpr int64_t kUsualNode = 8;           // GPUs of the usual server
-constexpr int64_t kUsualSequence = 4096;    // where nobody says and the model allows it
-constexpr int64_t kBareSequence = 1024;     // nothing of a bare size depends on it
+constexpr int64_t kUsualNode = 8;         // GPUs of the usual server
+constexpr int64_t kUsualSequence = 4096;  // where nobody says and the model allows it
+constexpr int64_t kBareSequence = 1024;   // nothing of a bare size depends on it
 
 class Builder {
  public:
@@ -69,7 +69,8 @@ class Builder {
     const Given* cluster = find("--cluster");
     if (cluster == nullptr) return;
     const Cluster said = parse_cluster(cluster->text, cluster->where);
-    if (const Given* gpu = find("--gpu"); gpu && find_gpu(gpu->text, gpu->where).name != said.gpu.name)
+    if (const Given* gpu = find("--gpu");
+        gpu && find_gpu(gpu->text, gpu->where).name != said.gpu.name)
       throw Error(ErrorKind::bad_input, gpu->where,
                   fmt::format("{} contradicts --cluster {}, whose GPUs are {}", gpu->text,
                               cluster->text, said.gpu.name),
@@ -104,8 +105,8 @@ class Builder {
     } else if (find("--dp")) {
       if (checked_mul(s.dp, replica) != c.gpus)
         throw Error(ErrorKind::bad_input, "--dp",
-                    fmt::format("dp {} × tp {} × pp {} × cp {} are {} GPUs, not {}", s.dp, s.tp, s.pp,
-                                s.cp, checked_mul(s.dp, replica), c.gpus),
+                    fmt::format("dp {} × tp {} × pp {} × cp {} are {} GPUs, not {}", s.dp, s.tp,
+                                s.pp, s.cp, checked_mul(s.dp, replica), c.gpus),
                     c.gpus % replica == 0 ? fmt::format("nearest: --dp {}", c.gpus / replica)
                                           : "leave --gpus away, or change one of them");
     } else {
@@ -179,11 +180,12 @@ class Builder {
 std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& under) {
   const size_t own = over.size();
   for (const Given& setting : under) {
-    const bool hidden = std::any_of(over.begin(), over.begin() + static_cast<std::ptrdiff_t>(own),
-                                    [&](const Given& g) {
-      const auto replaced = replaced_by(g.option);
-      return g.option == setting.option || std::ranges::find(replaced, setting.option) != replaced.end();
-    });
+    const bool hidden = std::any_of(
+        over.begin(), over.begin() + static_cast<std::ptrdiff_t>(own), [&](const Given& g) {
+          const auto replaced = replaced_by(g.option);
+          return g.option == setting.option ||
+                 std::ranges::find(replaced, setting.option) != replaced.end();
+        });
     if (!hidden) over.push_back(setting);
   }
   return over;

@@ -15,8 +15,8 @@ namespace memplan {
 struct Given {
   std::string option;  ///< "--tp"
   std::string text;
-  std::string where;  ///< for messages: "--tp", "request.json: /tp"
-  std::string from;   ///< for --explain: "command line", "request.json"
+  std::string where;                  ///< for messages: "--tp", "request.json: /tp"
+  std::string from;                   ///< for --explain: "command line", "request.json"
   std::optional<PeftSpec> peft = {};  ///< of --peft, where a file spells it out
 };
 

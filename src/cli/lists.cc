@@ -18,7 +18,8 @@ std::vector<std::string> items_of(const Given& given) {
     begin = end + 1;
     if (items.back().empty())
       throw Error(ErrorKind::bad_input, given.where,
-                  "the list '" + given.text + "' has an empty item", "write it as 1,2,4 without spaces");
+                  "the list '" + given.text + "' has an empty item",
+                  "write it as 1,2,4 without spaces");
   }
   return items;
 }

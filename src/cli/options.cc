@@ -81,7 +81,8 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
   out.help = help->count() > 0;
   for (std::string& word : app.remaining()) {
     if (word == "--")
-      throw Error(ErrorKind::not_modelled, "--", "arguments of Megatron-LM behind -- are not read yet",
+      throw Error(ErrorKind::not_modelled, "--",
+                  "arguments of Megatron-LM behind -- are not read yet",
                   "give the settings as options");
     if (word.size() > 1 && word.front() == '-') throw unknown(word, rows);
     out.positional.push_back(std::move(word));

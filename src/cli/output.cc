@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 Error cannot_write(const std::string& where, int code) {
-  return Error(ErrorKind::bad_input, where, std::string("cannot be written: ") + std::strerror(code));
+  return Error(ErrorKind::bad_input, where,
+               std::string("cannot be written: ") + std::strerror(code));
 }
 
 void write_all(int file, std::string_view text, const std::string& where) {
@@ -34,7 +35,8 @@ void write_all(int file, std::string_view text, const std::string& where) {
 // A temporary file beside the target, gone unless it was moved into place.
 class Replacement {
  public:
-  explicit Replacement(std::string target) : target_(std::move(target)), path_(target_ + ".XXXXXX") {
+  explicit Replacement(std::string target)
+      : target_(std::move(target)), path_(target_ + ".XXXXXX") {
     file_ = ::mkstemp(path_.data());
     if (file_ < 0) throw cannot_write(printable(target_), errno);
   }
@@ -68,7 +70,8 @@ void write_file(const std::string& path, std::string_view text) {
   if (path.empty()) throw Error(ErrorKind::bad_input, "--output", "the name of the file is empty");
   const fs::file_status status = fs::status(path, ignored);
   if (fs::is_directory(status))
-    throw Error(ErrorKind::bad_input, "--output", "'" + name + "' is a folder", "name a file in it");
+    throw Error(ErrorKind::bad_input, "--output", "'" + name + "' is a folder",
+                "name a file in it");
   const fs::path folder = fs::path(path).parent_path();
   if (!folder.empty() && !fs::is_directory(folder, ignored))
     throw Error(ErrorKind::bad_input, "--output",

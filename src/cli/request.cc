@@ -27,10 +27,9 @@ std::string as_text(const JsonNode& node, const SettingRow& row) {
 PeftSpec peft_of(const JsonNode& node) {
   constexpr int64_t kMostRank = int64_t{1} << 20;
   PeftSpec peft;
-  const std::vector<std::string_view> keys = {"kind",         "rank",            "alpha",
-                                              "dropout",      "merged",          "targets",
-                                              "rank_pattern", "modules_to_save", "bottleneck",
-                                              "dropped_layers"};
+  const std::vector<std::string_view> keys = {
+      "kind",    "rank",         "alpha",           "dropout",    "merged",
+      "targets", "rank_pattern", "modules_to_save", "bottleneck", "dropped_layers"};
   for (std::string_view key : node.require_object().keys())
     if (std::find(keys.begin(), keys.end(), key) == keys.end())
       throw node.error("unknown key '" + printable(key) + "'", name_hint(key, keys));

@@ -19,12 +19,12 @@ using enum SettingGroup;
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
-template <int64_t Strategy::* Member>
+template <int64_t Strategy::*Member>
 void count(Job& job, std::string_view text, std::string_view where) {
   job.strategy.*Member = parse_count(text, where);
 }
 
-template <typename Enum, Enum Strategy::* Member>
+template <typename Enum, Enum Strategy::*Member>
 void choice(Job& job, std::string_view text, std::string_view where) {
   job.strategy.*Member = parse_name<Enum>(text, where);
 }
@@ -155,9 +155,11 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--seq", "N", "tokens of a sample (the model's own, up to 4096)", batch, true,
      count<&Strategy::sequence>},
 
-    {"--precision", "NAME", "fp32, bf16, fp16, mixed-bf16, mixed-fp16, amp-bf16, amp-fp16 (mixed-bf16)",
-     memory, true, precision},
-    {"--weight-dtype", "DTYPE", "refines --precision: fp32, bf16, fp16", memory, true, weight_dtype},
+    {"--precision", "NAME",
+     "fp32, bf16, fp16, mixed-bf16, mixed-fp16, amp-bf16, amp-fp16 (mixed-bf16)", memory, true,
+     precision},
+    {"--weight-dtype", "DTYPE", "refines --precision: fp32, bf16, fp16", memory, true,
+     weight_dtype},
     {"--grad-dtype", "DTYPE", "the same for gradients", memory, true, grad_dtype},
     {"--optimizer-dtype", "DTYPE", "the same for the optimizer's moments", memory, true,
      optimizer_dtype},

@@ -69,9 +69,8 @@ Records models() {
 Records gpus() {
   Records out;
   for (const GpuSpec& g : gpu_presets()) {
-    const std::string capability = g.cuda ? std::to_string(g.compute_major) + "." +
-                                                std::to_string(g.compute_minor)
-                                          : "-";
+    const std::string capability =
+        g.cuda ? std::to_string(g.compute_major) + "." + std::to_string(g.compute_minor) : "-";
     out.push_back({{"name", g.name},
                    {"memory", g.memory.count(), Unit::bytes},
                    {"memory_bandwidth", g.memory_bandwidth, Unit::rate},
@@ -164,7 +163,8 @@ constexpr std::array<Topic, 14> kTopics{{
 
 std::string help() {
   Table table({Align::left, Align::left});
-  for (const Topic& topic : kTopics) table.add({{std::string(topic.name)}, {std::string(topic.summary)}});
+  for (const Topic& topic : kTopics)
+    table.add({{std::string(topic.name)}, {std::string(topic.summary)}});
   table.add({{"zero3"}, {"ZeRO-3 on a stack of layers, step by step: has options of its own"}});
   return "usage: memplan show WHAT [NAME] [options]\n\nWHAT is one of\n" + table.render(2, false) +
          '\n' + options_help("Options", common_options());
@@ -176,8 +176,8 @@ const Topic& find_topic(const std::string& word) {
     if (topic.name == word || topic.name == word + "s") return topic;
     names.push_back(topic.name);
   }
-  throw Error(ErrorKind::bad_input, "show", "'" + printable(word) + "' is nothing that can be shown",
-              name_hint(word, names));
+  throw Error(ErrorKind::bad_input, "show",
+              "'" + printable(word) + "' is nothing that can be shown", name_hint(word, names));
 }
 
 // A model may also be a file, a GPU may be spelled in several ways.

@@ -57,8 +57,8 @@ constexpr std::array<std::string_view, 6> kBuffers{
     "position_ids",        "rotary.inv_freq",   "embed_positions.weights"};
 // Copies of a tied parameter, and heads of pre-training that transformers drops when it loads.
 constexpr std::array<std::string_view, 6> kTiedCopies{
-    "lm_head.weight",        "lm_head.decoder.weight", "predictions.decoder.weight",
-    "embed_tokens.weight",   "embed_out.weight",       "decoder.bias"};
+    "lm_head.weight",      "lm_head.decoder.weight", "predictions.decoder.weight",
+    "embed_tokens.weight", "embed_out.weight",       "decoder.bias"};
 constexpr std::array<std::string_view, 3> kDropped{"pooler.dense.weight", "pooler.dense.bias",
                                                    "mask_predictions.dense.weight"};
 
@@ -102,9 +102,9 @@ std::vector<Prefix> prefixes(const Entries& wanted) {
     // The first component that most parameters share.
     std::map<std::string, size_t> counts;
     for (const auto& [name, entry] : wanted) ++counts[name.substr(0, name.find('.') + 1)];
-    const auto most = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
-      return a.second < b.second;
-    });
+    const auto most =
+        std::max_element(counts.begin(), counts.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
     out.push_back({"", most->first});
   }
   return out;
@@ -194,24 +194,24 @@ std::string check_weights(const ModelSpec& model, const std::string& path) {
   const auto note = [&](const std::vector<std::string>& names, std::string_view one,
                         std::string_view many) {
     if (names.empty()) return;
-    problems.push_back(fmt::format("{} {} ({})", names.size(), names.size() == 1 ? one : many,
-                                   names_text(names)));
+    problems.push_back(
+        fmt::format("{} {} ({})", names.size(), names.size() == 1 ? one : many, names_text(names)));
   };
   note(found.missing, "tensor is missing", "tensors are missing");
   note(found.shapes, "has another shape", "have other shapes");
   note(found.extra, "is not the model's", "are not the model's");
   if (!problems.empty())
-    throw Error(ErrorKind::bad_input, printable(path),
-                fmt::format("does not hold {}: {}", printable(model.name), fmt::join(problems, "; ")),
-                "is it the file of this model?");
+    throw Error(
+        ErrorKind::bad_input, printable(path),
+        fmt::format("does not hold {}: {}", printable(model.name), fmt::join(problems, "; ")),
+        "is it the file of this model?");
 
-  const bool experts = std::any_of(wanted.begin(), wanted.end(),
-                                   [](const auto& e) { return e.second.experts; });
-  std::string out = fmt::format("weights: {} tensors match {}", params.size(),
-                                printable(model.name));
+  const bool experts =
+      std::any_of(wanted.begin(), wanted.end(), [](const auto& e) { return e.second.experts; });
+  std::string out =
+      fmt::format("weights: {} tensors match {}", params.size(), printable(model.name));
   if (file.shapes_known)
-    out += fmt::format(" in name and shape, {} parameters{}",
-                       format_count(count_parameters(model)),
+    out += fmt::format(" in name and shape, {} parameters{}", format_count(count_parameters(model)),
                        experts ? " (the experts of a layer compared by their elements)" : "");
   else
     out += fmt::format(" in name; shapes are not known, for {} of the index {} not beside it",

@@ -27,10 +27,11 @@ Bytes sum(const std::vector<LedgerLine>& lines) {
 
 std::string ledger(const RankKind& kind, const Plan& plan, const TextStyle& style) {
   const RankPlan& rank = *kind.first;
-  std::string out = '\n' + paint(fmt::format("Memory of {}, at its peak in {}",
-                                             kind_title(kind, plan), rank.peak_phase),
-                                 Ink::bold, style.color) +
-                    '\n';
+  std::string out =
+      '\n' +
+      paint(fmt::format("Memory of {}, at its peak in {}", kind_title(kind, plan), rank.peak_phase),
+            Ink::bold, style.color) +
+      '\n';
   using enum Align;
   Table table({left, left, right, left}, style.width);
   add_lines(table, rank.lines, true);
@@ -82,7 +83,8 @@ std::string sources(const Plan& plan, const TextStyle& style) {
     if (source.empty()) return;
     if (std::find(seen.begin(), seen.end(), label + '\n' + source) != seen.end()) return;
     seen.push_back(label + '\n' + source);
-    auto use = std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.source == source; });
+    auto use =
+        std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.source == source; });
     if (use == uses.end()) use = uses.insert(uses.end(), {source, {}, 0});
     if (++use->count <= kLabels) use->labels += (use->count > 1 ? ", " : "") + label;
     if (use->count == kLabels + 1) use->labels += ", …";
@@ -111,7 +113,8 @@ std::string settings(const Answer& answer, const TextStyle& style) {
     const auto origin = std::find_if(answer.origins.begin(), answer.origins.end(),
                                      [&](const Origin& o) { return o.key == key; });
     const std::string from = origin == answer.origins.end() ? "default" : origin->from;
-    table.add({{key}, {visible(value)}, {visible(from), from == "default" ? Ink::dim : Ink::plain}});
+    table.add(
+        {{key}, {visible(value)}, {visible(from), from == "default" ? Ink::dim : Ink::plain}});
   }
   return '\n' + paint("Settings and where they come from", Ink::bold, style.color) + '\n' +
          table.render(2, style.color);

@@ -28,16 +28,11 @@ Json to_json(const PeftSpec& peft) {
   if (peft.kind == PeftKind::none) return nullptr;
   Json ranks = Json::object();
   for (const auto& [ending, rank] : peft.rank_pattern) ranks[ending] = rank;
-  return {{"kind", to_string(peft.kind)},
-          {"rank", peft.rank},
-          {"alpha", peft.alpha},
-          {"dropout", peft.dropout},
-          {"merged", peft.merged},
-          {"targets", peft.targets},
-          {"rank_pattern", ranks},
-          {"modules_to_save", peft.modules_to_save},
-          {"bottleneck", peft.bottleneck},
-          {"dropped_layers", peft.dropped_layers}};
+  return {{"kind", to_string(peft.kind)},  {"rank", peft.rank},
+          {"alpha", peft.alpha},           {"dropout", peft.dropout},
+          {"merged", peft.merged},         {"targets", peft.targets},
+          {"rank_pattern", ranks},         {"modules_to_save", peft.modules_to_save},
+          {"bottleneck", peft.bottleneck}, {"dropped_layers", peft.dropped_layers}};
 }
 
 Json request(const Job& job) {
@@ -60,20 +55,19 @@ Json to_json(const Verdict& v) {
 }
 
 Json to_json(const RankMemory& m) {
-  return {{"weights", m.weights.count()},         {"gradients", m.gradients.count()},
-          {"optimizer", m.optimizer.count()},     {"activations", m.activations.count()},
-          {"transient", m.transient.count()},     {"buffers", m.buffers.count()},
-          {"allocated", m.allocated.count()},     {"reserved", m.reserved.count()},
-          {"context", m.context.count()},         {"libraries", m.libraries.count()},
-          {"nccl", m.nccl.count()},               {"device", m.device.count()}};
+  return {{"weights", m.weights.count()},     {"gradients", m.gradients.count()},
+          {"optimizer", m.optimizer.count()}, {"activations", m.activations.count()},
+          {"transient", m.transient.count()}, {"buffers", m.buffers.count()},
+          {"allocated", m.allocated.count()}, {"reserved", m.reserved.count()},
+          {"context", m.context.count()},     {"libraries", m.libraries.count()},
+          {"nccl", m.nccl.count()},           {"device", m.device.count()}};
 }
 
 Json to_json(const std::vector<LedgerLine>& lines) {
   Json out = Json::array();
   for (const LedgerLine& line : lines) {
-    Json row = {{"holder", to_string(line.holder)},
-                {"label", line.label},
-                {"bytes", line.bytes.count()}};
+    Json row = {
+        {"holder", to_string(line.holder)}, {"label", line.label}, {"bytes", line.bytes.count()}};
     if (!line.formula.empty()) row["formula"] = line.formula;
     if (!line.source.empty()) row["source"] = line.source;
     out.push_back(std::move(row));
@@ -149,9 +143,7 @@ Json list(const std::vector<Item>& items) {
   return out;
 }
 
-Json head() {
-  return {{"schema_version", kSchemaVersion}, {"memplan_version", MEMPLAN_VERSION}};
-}
+Json head() { return {{"schema_version", kSchemaVersion}, {"memplan_version", MEMPLAN_VERSION}}; }
 
 Json to_json(const Plan& plan) {
   Json out = head();
@@ -174,8 +166,7 @@ Json to_json(const Plan& plan) {
 
 Json to_json(const Answer& answer, const std::vector<std::string>& varied) {
   Json out = answer.plan ? to_json(*answer.plan) : head();
-  if (!answer.plan)
-    out["error"] = {{"message", answer.refused}, {"exit_code", answer.exit_code}};
+  if (!answer.plan) out["error"] = {{"message", answer.refused}, {"exit_code", answer.exit_code}};
   if (!varied.empty()) {
     Json& values = out["varied"] = Json::object();
     for (size_t i = 0; i < varied.size(); ++i) values[varied[i]] = answer.values[i];

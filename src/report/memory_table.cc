@@ -14,9 +14,9 @@ bool alike(const RankPlan& a, const RankPlan& b) {
   const auto values = [](const RankPlan& rank) {
     const RankMemory& m = rank.memory;
     const HostMemory& h = rank.host;
-    return std::array{m.weights,   m.gradients, m.optimizer, m.activations, m.transient,
-                      m.buffers,   m.reserved,  m.context,   m.libraries,   m.nccl,
-                      h.pinned,    h.pageable,  h.nvme};
+    return std::array{m.weights, m.gradients, m.optimizer, m.activations, m.transient,
+                      m.buffers, m.reserved,  m.context,   m.libraries,   m.nccl,
+                      h.pinned,  h.pageable,  h.nvme};
   };
   // A role of its own ("GPU 0 of DataParallel") is kept apart; "stage 3" is not one.
   const bool roles = a.role == b.role || a.pipeline_stage != b.pipeline_stage;
@@ -50,7 +50,7 @@ std::vector<RankKind> shown(const std::vector<RankKind>& kinds) {
 
 struct Line {
   std::string_view label;
-  Bytes RankMemory::* bytes;
+  Bytes RankMemory::*bytes;
   bool total;
 };
 constexpr std::array<Line, 12> kLines{{{"weights", &RankMemory::weights, false},
@@ -136,8 +136,9 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
     std::vector<Cell> cells = {{std::move(label), line.total ? Ink::bold : Ink::plain}};
     for (const RankKind& kind : kinds) {
       const Bytes bytes = kind.first->memory.*line.bytes;
-      const Ink ink = device ? ink_against(bytes, plan.verdict)
-                             : line.total ? Ink::bold : Ink::plain;
+      const Ink ink = device       ? ink_against(bytes, plan.verdict)
+                      : line.total ? Ink::bold
+                                   : Ink::plain;
       cells.push_back({size_text(bytes), ink});
     }
     table.add(std::move(cells));
@@ -150,8 +151,8 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
     const Bytes bytes = plan.verdict.capacity - kind.first->memory.device;
     room.push_back({size_text(bytes), bytes < Bytes(0) ? Ink::red : Ink::plain});
     const bool named = kind.first->peak_operator != kind.first->peak_phase;
-    peak.push_back({shorten(
-        kind.first->peak_phase + (named ? ", " + kind.first->peak_operator : ""), 24)});
+    peak.push_back(
+        {shorten(kind.first->peak_phase + (named ? ", " + kind.first->peak_operator : ""), 24)});
     const Bytes in_host = kind.first->host.pinned + kind.first->host.pageable;
     host.push_back({size_text(in_host)});
     nvme.push_back({size_text(kind.first->host.nvme)});
@@ -165,7 +166,8 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
 
   std::string out = table.render(0, style.color);
   if (kinds.size() < all.size())
-    out += fmt::format("… and {} more kinds of ranks; --json lists all\n", all.size() - kinds.size());
+    out +=
+        fmt::format("… and {} more kinds of ranks; --json lists all\n", all.size() - kinds.size());
   return out;
 }
 

@@ -78,7 +78,8 @@ std::string wrapped(const Cell& cell, size_t column, size_t width, bool color) {
   for (size_t begin = 0; begin < lines.size();) {
     const size_t end = std::min(lines.find('\n', begin), lines.size());
     if (!out.empty()) out += '\n' + margin;
-    out += paint(std::string_view(lines).substr(begin + column, end - begin - column), cell.ink, color);
+    out += paint(std::string_view(lines).substr(begin + column, end - begin - column), cell.ink,
+                 color);
     begin = end + 1;
   }
   return out;
@@ -102,6 +103,16 @@ size_t display_width(std::string_view text) {
     const Step here = step(text, at);
     width += columns_of(here.point);
     at = here.next;
+  }
+  return width;
+}
+
+size_t widest_line(std::string_view text) {
+  size_t width = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    width = std::max(width, display_width(text.substr(begin, end - begin)));
+    begin = end + 1;
   }
   return width;
 }

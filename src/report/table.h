@@ -18,6 +18,9 @@ std::string paint(std::string_view text, Ink ink, bool color);
 /// Terminal columns of UTF-8 text: combining marks take none, East Asian wide characters two.
 size_t display_width(std::string_view text);
 
+/// Columns of the widest line.
+size_t widest_line(std::string_view text);
+
 /// At most `width` columns: the middle of longer text becomes "…".
 std::string shorten(std::string_view text, size_t width);
 

@@ -33,15 +33,16 @@ std::string headline(const Plan& plan, const TextStyle& style) {
                                       hardware(plan.job.cluster), said),
                           ink, style.color);
   const bool alike = rank_kinds(plan).size() == 1;
-  std::string numbers = fmt::format("{} of {} on {} GPU", format_bytes(v.expected),
-                                    format_bytes(v.capacity),
-                                    plan.job.cluster.gpus == 1 ? "the" : alike ? "each" : "the fullest");
+  std::string numbers =
+      fmt::format("{} of {} on {} GPU", format_bytes(v.expected), format_bytes(v.capacity),
+                  plan.job.cluster.gpus == 1 ? "the"
+                  : alike                    ? "each"
+                                             : "the fullest");
   if (v.low != v.high)
     numbers += fmt::format(" (between {} and {})", format_bytes(v.low), format_bytes(v.high));
   out += '\n' + numbers;
   if (v.risk == Risk::does_not_fit) {
-    if (v.headroom() < Bytes(0))
-      out += ", " + format_bytes(Bytes(0) - v.headroom()) + " too much";
+    if (v.headroom() < Bytes(0)) out += ", " + format_bytes(Bytes(0) - v.headroom()) + " too much";
     if (!v.reason.empty()) out += "\n" + v.reason;
   }
   return out + '\n';
@@ -81,8 +82,7 @@ std::string job_line(const Plan& plan, const TextStyle& style) {
   if (s.recompute != Recompute::none)
     parts.push_back(fmt::format("{} recomputation", to_string(s.recompute)));
   if (s.peft.kind != PeftKind::none) parts.push_back(peft_text(s.peft));
-  if (s.trainable.kind != Trainable::Kind::all)
-    parts.push_back("train " + train_text(s.trainable));
+  if (s.trainable.kind != Trainable::Kind::all) parts.push_back("train " + train_text(s.trainable));
   if (offload_text(s.offload) != "none") parts.push_back("offload " + offload_text(s.offload));
   parts.push_back(std::string(to_string(s.framework)));
 
@@ -122,9 +122,8 @@ std::vector<TrafficSum> traffic_sums(const std::vector<Traffic>& rows) {
     sum->message = std::max(sum->message, row.bytes);
     sum->sent += row.bytes_sent_per_gpu;
   }
-  std::stable_sort(sums.begin(), sums.end(), [](const TrafficSum& a, const TrafficSum& b) {
-    return a.sent > b.sent;
-  });
+  std::stable_sort(sums.begin(), sums.end(),
+                   [](const TrafficSum& a, const TrafficSum& b) { return a.sent > b.sent; });
   return sums;
 }
 
@@ -133,10 +132,11 @@ std::string hyphened(std::string text) {
   return text;
 }
 
-std::string communication(const Plan& plan, const TextStyle& style) {
-  if (plan.communication.empty()) return {};
+// What is sent is shortened to `most_words` columns.
+std::string traffic_table(const std::vector<TrafficSum>& sums, size_t most_words,
+                          const TextStyle& style) {
   using enum Align;
-  Table table({left, left, left, left, right, right, right}, style.width);
+  Table table({left, left, left, left, right, right, right});
   table.add({{"Communication", Ink::bold},
              {"collective"},
              {"phase"},
@@ -145,25 +145,36 @@ std::string communication(const Plan& plan, const TextStyle& style) {
              {"message"},
              {"sent"}});
   Bytes total;
-  bool network = false;
-  for (const TrafficSum& sum : traffic_sums(plan.communication)) {
+  for (const TrafficSum& sum : sums) {
     const Traffic& row = *sum.first;
     total += sum.sent;
-    network |= row.crosses_nodes;
     std::string group = row.group.substr(0, row.group.find("_parallel"));
     std::string collective = hyphened(row.collective);
     if (row.algorithm == "tree") collective += " (tree)";
-    table.add({{fmt::format("  {} × {}{}", hyphened(std::move(group)), row.ranks, row.crosses_nodes ? " *" : "")},
+    table.add({{fmt::format("  {} × {}{}", hyphened(std::move(group)), row.ranks,
+                            row.crosses_nodes ? " *" : "")},
                {std::move(collective)},
                {row.phase == "optimizer step" ? "step" : row.phase},
-               {shorten(sum.what, 20)},
+               {shorten(sum.what, most_words)},
                {format_count(sum.count)},
                {(sum.one_size ? "" : "≤ ") + fine_size_text(sum.message)},
                {fine_size_text(sum.sent)}});
   }
-  if (plan.communication.size() > 1)
+  if (sums.size() > 1)
     table.add({{"  each GPU sends"}, {}, {}, {}, {}, {}, {fine_size_text(total), Ink::bold}});
-  return table.render(0, style.color) + (network ? "  * over the network between nodes\n" : "");
+  return table.render(0, style.color);
+}
+
+std::string communication(const Plan& plan, const TextStyle& style) {
+  if (plan.communication.empty()) return {};
+  constexpr size_t kLeastWords = 12;
+  const std::vector<TrafficSum> sums = traffic_sums(plan.communication);
+  size_t words = 36;
+  while (words > kLeastWords && widest_line(traffic_table(sums, words, {})) > style.width) --words;
+  const bool network =
+      std::ranges::any_of(sums, [](const TrafficSum& sum) { return sum.first->crosses_nodes; });
+  return traffic_table(sums, words, style) +
+         (network ? "  * over the network between nodes\n" : "");
 }
 
 std::string largest(const Plan& plan, const TextStyle& style) {

@@ -1,0 +1,2 @@
+# What can be shown.
+show

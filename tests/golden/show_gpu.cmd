@@ -1,0 +1,2 @@
+# One preset.
+show gpus h100-80g

@@ -1,0 +1,2 @@
+# One model.
+show models mixtral-8x7b

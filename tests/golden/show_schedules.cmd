@@ -1,0 +1,2 @@
+# A table of names.
+show schedules

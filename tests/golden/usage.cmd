@@ -1,0 +1,2 @@
+# memplan alone.
+
