@@ -120,11 +120,17 @@ std::string format_count(int64_t count) {
 }
 
 std::string format_parameters(int64_t count) {
+  struct Scale {
+    double size;
+    const char* letter;
+  };
   const double value = static_cast<double>(count);
-  if (value >= 1e12) return fmt::format("{:.3g}T", value / 1e12);
-  if (value >= 1e9) return fmt::format("{:.3g}B", value / 1e9);
-  if (value >= 1e6) return fmt::format("{:.3g}M", value / 1e6);
-  return format_count(count);
+  if (value < 1e6) return format_count(count);
+  // Three digits; 999.9M rounds up into the next unit.
+  for (const Scale scale : {Scale{1e6, "M"}, Scale{1e9, "B"}})
+    if (value < 999.5 * scale.size)
+      return fmt::format("{:.3g}{}", value / scale.size, scale.letter);
+  return fmt::format("{:.3g}T", value / 1e12);
 }
 
 }  // namespace memplan

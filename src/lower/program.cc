@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "lower/families.h"
+#include "memplan/error.h"
+#include "ops/adapter.h"
 #include "ops/embedding.h"
 #include "policy/textbook.h"
 #include "schedule/schedules.h"
@@ -25,7 +27,8 @@ struct Lowered {
 
 class Lowering {
  public:
-  Lowering(const Job& job, int64_t loss_batch) : job_(job), loss_batch_(loss_batch) {}
+  Lowering(const Job& job, int64_t loss_batch)
+      : job_(job), loss_batch_(loss_batch), lora_(job.strategy.peft) {}
 
   Program run() {
     const Strategy& s = job_.strategy;
@@ -33,6 +36,7 @@ class Lowering {
     if (job_.model.bare_parameters) return std::move(program_);
 
     const std::vector<Lowered> layers = lower_layers();
+    require_lora_modules();
     const bool split_by_bridge = job_.model.decoder_layers > 0;
     for (int64_t stage = 0; stage < s.pp; ++stage) {
       std::vector<Run>& runs = program_.stages[static_cast<size_t>(stage)].runs;
@@ -66,6 +70,7 @@ class Lowering {
     c.activation = s.precision.activation;
     c.attention = s.attention;
     c.peft = &s.peft;
+    c.lora = &lora_;
     c.trainable = s.trainable.kind;
     c.input_requires_grad = requires_grad_;
     // "The last k layers" freezes the embedding and all before them; the head is always trained.
@@ -88,9 +93,9 @@ class Lowering {
     requires_grad_ = false;
     Graph embedding(context());
     build_embedding(job_.model, embedding);
-    tied_weight_trains_ = std::any_of(
-        embedding.params.begin(), embedding.params.end(),
-        [&](const Param& p) { return p.shape[0] == job_.model.vocab && p.trainable; });
+    tied_weight_trains_ =
+        std::any_of(embedding.params.begin(), embedding.params.end(),
+                    [&](const Param& p) { return p.shape[0] == job_.model.vocab && p.trainable; });
     embedding_ = push(BlockPart::embedding, "embedding", std::move(embedding));
 
     std::vector<Lowered> layers;
@@ -145,6 +150,28 @@ class Lowering {
     return layers;
   }
 
+  // LoRA on nothing is a slip of the pen: the answer would be for another job.
+  void require_lora_modules() const {
+    const PeftSpec& peft = job_.strategy.peft;
+    if (peft.kind != PeftKind::lora || peft.merged) return;
+    std::vector<std::string_view> modules;
+    for (const Block& block : program_.blocks)
+      for (const Param& p : block.graph.params) {
+        if (p.adapter) return;
+        const std::string_view name = p.name;
+        if (p.dims == 2 && name.ends_with(".weight"))
+          modules.push_back(name.substr(0, name.size() - std::string_view(".weight").size()));
+      }
+    for (std::string_view& module : modules)
+      module = module.substr(module.rfind('.') == module.npos ? 0 : module.rfind('.') + 1);
+    std::sort(modules.begin(), modules.end());
+    modules.erase(std::unique(modules.begin(), modules.end()), modules.end());
+    const std::string target = peft.targets.empty() ? std::string() : peft.targets.front();
+    throw Error(ErrorKind::bad_input, "--peft",
+                "no linear layer of " + job_.model.name + " is called '" + target + "'",
+                name_hint(target, modules));
+  }
+
   Lowered lower_layer(const LayerKey& key) {
     OpContext c = context();
     c.block_trainable = key.trainable;
@@ -171,6 +198,7 @@ class Lowering {
 
   const Job& job_;
   int64_t loss_batch_;
+  LoraTargets lora_;
   Program program_;
   bool requires_grad_ = false;
   bool tied_weight_trains_ = true;

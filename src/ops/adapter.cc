@@ -1,29 +1,17 @@
 #include "ops/adapter.h"
 
+#include <algorithm>
 #include <regex>
 
+#include "memplan/error.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
 
 namespace memplan {
 namespace {
 
-bool is_suffix(std::string_view module, std::string_view target) {
-  if (!module.ends_with(target)) return false;
-  return module.size() == target.size() || module[module.size() - target.size() - 1] == '.';
-}
-
-bool is_regex(const std::string& target) {
-  return target.find_first_of("*+?[](){}|\\^$") != std::string::npos;
-}
-
-bool targeted(const PeftSpec& peft, std::string_view module) {
-  if (peft.targets.size() == 1 && peft.targets[0] == "all-linear") return true;
-  if (peft.targets.size() == 1 && is_regex(peft.targets[0]))
-    return std::regex_match(std::string(module), std::regex(peft.targets[0]));
-  for (const std::string& target : peft.targets)
-    if (is_suffix(module, target)) return true;
-  return false;
+bool is_regex(const std::vector<std::string>& targets) {
+  return targets.size() == 1 && targets[0].find_first_of("*+?[](){}|\\^$") != std::string::npos;
 }
 
 bool sits_here(const Graph& g, AdapterSite site) {
@@ -57,11 +45,42 @@ TensorId adapter_linear(Graph& g, TensorId x, std::string name, int64_t in, int6
 
 }  // namespace
 
-int64_t lora_rank(const PeftSpec& peft, std::string_view module) {
-  if (peft.kind != PeftKind::lora || peft.merged || !targeted(peft, module)) return 0;
-  for (const auto& [target, rank] : peft.rank_pattern)
-    if (is_suffix(module, target)) return rank;
-  return peft.rank;
+struct LoraTargets::Pattern {
+  std::regex regex;
+};
+
+LoraTargets::LoraTargets(const PeftSpec& peft) : peft_(peft) {
+  if (peft.kind != PeftKind::lora || !is_regex(peft.targets)) return;
+  try {
+    // libstdc++'s breadth-first matcher: no pattern takes exponential time.
+    pattern_ = std::make_unique<const Pattern>(Pattern{
+        std::regex(peft.targets[0], std::regex::ECMAScript | std::regex_constants::__polynomial)});
+  } catch (const std::regex_error& error) {
+    throw Error(ErrorKind::bad_input, "--peft",
+                "the target '" + peft.targets[0] + "' is no regular expression: " + error.what(),
+                "give module names, such as q_proj, or a pattern that matches whole names");
+  }
+}
+
+LoraTargets::~LoraTargets() = default;
+
+bool LoraTargets::targeted(std::string_view module) const {
+  if (pattern_) return std::regex_match(module.begin(), module.end(), pattern_->regex);
+  if (peft_.targets.size() == 1 && peft_.targets[0] == "all-linear") return true;
+  return std::any_of(peft_.targets.begin(), peft_.targets.end(),
+                     [&](const std::string& target) { return names_module(target, module); });
+}
+
+int64_t LoraTargets::rank(std::string_view module) const {
+  if (peft_.kind != PeftKind::lora || peft_.merged || !targeted(module)) return 0;
+  for (const auto& [target, rank] : peft_.rank_pattern)
+    if (names_module(target, module)) return rank;
+  return peft_.rank;
+}
+
+bool names_module(std::string_view target, std::string_view module) {
+  if (!module.ends_with(target)) return false;
+  return module.size() == target.size() || module[module.size() - target.size() - 1] == '.';
 }
 
 TensorId adapter(Graph& g, TensorId x, int64_t width, AdapterSite site) {

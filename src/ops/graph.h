@@ -109,6 +109,8 @@ struct Op {
   bool recomputable = false;  ///< part of what selective recomputation runs again
 };
 
+class LoraTargets;
+
 /// What is fixed while one block is built.
 struct OpContext {
   int64_t batch = 1;     ///< b
@@ -119,7 +121,8 @@ struct OpContext {
   bool training = true;
   DType activation = DType::bf16;
   AttentionKind attention = AttentionKind::unfused;
-  const PeftSpec* peft = nullptr;  ///< never null while building
+  const PeftSpec* peft = nullptr;     ///< never null while building
+  const LoraTargets* lora = nullptr;  ///< of `peft`; null: no LoRA
   Trainable::Kind trainable = Trainable::Kind::all;
   bool block_trainable = true;      ///< false: frozen by "last k layers"
   bool tied_weight_trains = true;   ///< whether the embedding that a tied head shares is trained

@@ -31,7 +31,7 @@ TensorId product_with(Graph& g, TensorId x, Param weight, int64_t in, int64_t ou
 // Adds LoRA's B·A beside a module (arXiv 2106.09685, section 4.1). The cut of the module's weight
 // carries over: column-parallel cuts B, row-parallel cuts A.
 TensorId low_rank(Graph& g, TensorId x, TensorId y, const Linear& spec, int64_t in, int64_t out) {
-  const int64_t r = lora_rank(*g.context.peft, spec.name);
+  const int64_t r = g.context.lora == nullptr ? 0 : g.context.lora->rank(spec.name);
   if (r == 0) return y;
   const bool column = spec.cut == Cut::dim0, row = spec.cut == Cut::dim1;
   const int64_t parts = spec.parts > 0 ? spec.parts : g.context.tp;

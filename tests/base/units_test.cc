@@ -64,6 +64,9 @@ TEST_CASE("sizes and counts are printed for people") {
   CHECK(format_count(-1000) == "-1,000");
   CHECK(format_parameters(8'030'261'248) == "8.03B");
   CHECK(format_parameters(294'912) == "294,912");
+  CHECK(format_parameters(999'885'952) == "1B");
+  CHECK(format_parameters(999'885'952'000) == "1T");
+  CHECK(format_parameters(999'400'000) == "999M");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "../cost/jobs.h"
+#include "memplan/error.h"
 
 namespace memplan {
 namespace {
@@ -60,6 +61,19 @@ TEST_CASE("a bare size has stages without runs; forward-only jobs have no loss")
   Job job = small_job();
   job.strategy.training = false;
   CHECK(lower(job, 1).stages[0].runs.size() == 3);
+}
+
+TEST_CASE("LoRA on a module that the model does not have is an error with the nearest name") {
+  Job job = small_job();
+  job.strategy.peft.kind = PeftKind::lora;
+  job.strategy.peft.targets = {"c_atn"};
+  try {
+    lower(job, 1);
+    FAIL_CHECK("accepted");
+  } catch (const Error& error) {
+    CHECK(error.where() == "--peft");
+    CHECK(error.hint() == "did you mean 'c_attn'?");
+  }
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // A graph with one context, for tests of single operators.
 #pragma once
 
+#include <optional>
+
+#include "ops/adapter.h"
 #include "ops/graph.h"
 
 namespace memplan {
@@ -9,14 +12,17 @@ namespace memplan {
 struct Probe {
   PeftSpec peft;
   OpContext context;
+  std::optional<LoraTargets> lora;
   Probe() {
     context.batch = 2;
     context.sequence = context.full_sequence = 16;
     context.peft = &peft;
   }
-  Graph graph() const {
+  Graph graph() {
     OpContext c = context;
     c.peft = &peft;
+    lora.emplace(peft);
+    c.lora = &*lora;
     return Graph(c);
   }
 };
