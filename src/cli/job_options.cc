@@ -34,10 +34,10 @@ class Builder {
       if (const Given* setting = find(row.option)) apply(row, *setting);
     require_gpu();
     fill_gpus();
+    fill_precision();
     fill_sequence();
     fill_batch();
     fill_peft();
-    if (!find("--precision")) assume("precision " + job.strategy.precision.name);
     note_presets();
     if (const Given* offload = find("--offload");
         offload != nullptr && (offload->text == "cpu" || offload->text == "nvme"))
@@ -123,6 +123,27 @@ class Builder {
       c.gpus_per_node = std::min(c.gpus, kUsualNode);
       from("gpus_per_node", fmt::format("default: up to {}", kUsualNode));
       if (c.gpus > kUsualNode) assume(fmt::format("{} GPUs a node", kUsualNode));
+    }
+  }
+
+  // Volta and Turing have no bf16 units (compute capability below 8).
+  void fill_precision() {
+    Job& job = out_.job;
+    const GpuSpec& gpu = job.cluster.gpu;
+    const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
+    Precision& precision = job.strategy.precision;
+    if (!find("--precision") && !has_bf16) {
+      const Precision half = parse_precision("mixed-fp16", "--precision");
+      precision.name = half.name;
+      precision.activation = half.activation;
+      if (!find("--weight-dtype")) precision.weight = half.weight;
+      if (!find("--grad-dtype")) precision.gradient = half.gradient;
+      assume("precision mixed-fp16, for " + gpu.name + " has no bf16");
+      from("precision", "default of a GPU without bf16");
+    } else if (!find("--precision")) {
+      assume("precision " + precision.name);
+    } else if (!has_bf16 && precision.activation == DType::bf16) {
+      assume("bf16 on " + gpu.name + ", which only emulates it");
     }
   }
 

@@ -41,7 +41,7 @@ expect_out "cannot be told"
 
 # Defaults are told.
 expect 0 fit gpt2 --gpu v100-32g
-expect_out "1 GPU; sequence 1024, the model's longest; micro-batch 1"
+expect_words "1 GPU; precision mixed-fp16, for v100-32g has no bf16; sequence 1024, the model's longest"
 expect 0 fit gpt2 --gpu v100-32g --dp 2 --tp 2 --pp 2
 expect_out "gpt2 on 8 × v100-32g"
 expect_words "global batch 4: 2 micro-batches, one for each stage"
@@ -52,7 +52,8 @@ expect_out "Settings and where they come from"
 expect_out "dp                 8            gpus / (tp · pp · cp)"
 expect_out "tp                 2            command line"
 expect_out "preset v100-32g"
-expect_out "grad_dtype         bf16         precision mixed-bf16"
+expect_out "grad_dtype         fp16         precision mixed-fp16"
+expect_out "default of a GPU without bf16"
 expect_out "elements × 2 B"
 expect_out "arXiv 1910.02054"
 

@@ -22,6 +22,7 @@ same 0 roberta-base --gpu v100-32g --gpus 8 --precision fp32 \
   --peft lora:r=8,alpha=32,targets=query+value,rank.query=4,save=classifier
 same 0 bert-base --gpu-memory 24GiB --forward-only --seq 384
 same 1 7.5B --gpu-memory 20GiB --gpu h100-80g --zero 2 --gpus 4
+same 0 gpt2 --gpu v100-32g --grad-dtype bf16
 same 0 gpt2 --gpu h100-80g --weight-dtype fp32 --peft adapter-drop:m=16,drop=3
 same 0 gpt2 --gpu v100-32g --gpus 4 --data-parallel data-parallel --optimizer sgd-momentum
 same 0 gpt2 --gpu v100-32g --gpus 4 --pp 4 --schedule gpipe --global-batch 16 --activations zero
