@@ -39,7 +39,7 @@ row "the card's memory, GB" 32 "$(gb "$(get /verdict/capacity_bytes "${xl[@]}")"
   "as its driver reports it: the paper's 32 GB are 32 GiB, and a process gets a little less"
 for batch in 1 2 4 8 32; do
   job=("${xl[@]}" --micro-batch "$batch")
-  row "states + activations, micro-batch $batch, GB" - "$(gb "$(get /verdict/device_bytes/expected "${job[@]}")")" \
+  row "all that the card must hold, micro-batch $batch, GB" - "$(gb "$(get /verdict/device_bytes/expected "${job[@]}")")" \
     "$(get /verdict/risk "${job[@]}"); with ZeRO's estimate of activations: $(get /verdict/risk "${job[@]}" --activations zero), $(two "$(gb "$(get /verdict/device_bytes/expected "${job[@]}" --activations zero)")") GB"
 done
 
@@ -75,7 +75,9 @@ row "Pos: 2^20 GPUs" 4 "$(factor $million 1)" "the limit: 16 / (4 + 12/N)"
 row "Pos: 64 GPUs" "$(two "$(calc '120 / 31.4')")" "$(factor 64 1)" "the paper's own figures, 120 / 31.4; not yet 4"
 row "Pos+g: 2^20 GPUs" 8 "$(factor $million 2)" "the limit: 16 / (2 + 14/N)"
 row "Pos+g: 64 GPUs" 7.2 "$(factor 64 2)" "the paper's own figures, 120 / 16.6; not yet 8"
-row "Pos+g+p: 64 GPUs" 64 "$(factor 64 3)" "N at every N"
+for gpus in 64 1024; do
+  row "Pos+g+p: $gpus GPUs" $gpus "$(factor $gpus 3)" "N at every N"
+done
 
 section "Table 1: GB of states a GPU"
 table1() {  # MODEL, then for DP 1, 4, 16, 64, 256, 1024: Pos Pos+g Pos+g+p
