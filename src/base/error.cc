@@ -71,13 +71,19 @@ std::string nearest_name(std::string_view word, const std::vector<std::string_vi
       found = name;
     }
   }
-  if (found.empty() && word.size() >= 3) {  // "h100" for "h100-80g"
-    for (std::string_view name : names) {
-      const bool starts = name.size() > word.size() &&
-                          std::equal(word.begin(), word.end(), name.begin(),
-                                     [](char x, char y) { return fold(x) == fold(y); });
-      if (starts && (found.empty() || name.size() < found.size())) found = name;
-    }
+  if (!found.empty()) return std::string(found);
+  // "h100", "h100x" for "h100-80g": most of the word begins a name; the shortest such name.
+  constexpr size_t kShortest = 3;
+  const size_t most = std::max(kShortest, (2 * word.size() + 2) / 3);
+  size_t longest = most - 1;
+  for (std::string_view name : names) {
+    const auto same = [](char x, char y) { return fold(x) == fold(y); };
+    const auto end = std::mismatch(word.begin(), word.end(), name.begin(), name.end(), same).first;
+    const size_t shared = static_cast<size_t>(end - word.begin());
+    if (shared < most || shared < longest) continue;
+    if (shared == longest && !found.empty() && name.size() >= found.size()) continue;
+    longest = shared;
+    found = name;
   }
   return std::string(found);
 }

@@ -48,6 +48,10 @@ void check_counts(const Strategy& s) {
                                                     {s.global_batch, "--global-batch"},
                                                     {s.sequence, "--seq"}};
   for (const auto& [value, option] : counts) require_positive(value, option);
+  constexpr int64_t kMostStages = 4096;  // each is worked out by itself
+  if (s.pp > kMostStages)
+    impossible("--pp", fmt::format("{} pipeline stages are too many", s.pp),
+               fmt::format("give at most {}", kMostStages));
   if (s.zero < 0 || s.zero > 3)
     impossible("--zero", fmt::format("{} is no ZeRO stage", s.zero), "stages are 0, 1, 2 and 3");
 }

@@ -25,6 +25,8 @@ TEST_CASE("a typo finds its name") {
   CHECK(nearest_name("adamW", kNames) == "adamw");
   CHECK(nearest_name("sdg", kNames) == "sgd");  // two letters swapped
   CHECK(nearest_name("h100", kNames) == "h100-80g");
+  CHECK(nearest_name("h100x", kNames) == "h100-80g");
+  CHECK(nearest_name("llama3-405b-instruct", kNames).empty());
 }
 
 TEST_CASE("what is no typo finds nothing, however long") {

@@ -67,6 +67,8 @@ fit 2 "nearest: --gpus 6" --gpus 7 --tp 2
 fit 2 "nearest: --dp 8" --gpus 8 --dp 2
 fit 2 "give 1 to 32" --train last:99
 
+refuses 2 "give at most 4096" fit 7.5B --gpu a100-80g --pp 1000000
+
 # Names.
 fit 2 "did you mean 'adamw'?" --optimizer adamv
 fit 2 "valid: naive, gpipe, 1f1b, pipedream" --schedule zb
