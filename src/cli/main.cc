@@ -32,7 +32,7 @@ std::string usage() {
     (command.run ? available : later).add({{call}, {std::string(command.summary)}});
   }
   return "memplan: will this training job fit?\n\n"
-         "  memplan fit llama3-8b --gpu h100-80g --gpus 8 --zero 3 --seq 8192\n\n"
+         "  memplan fit llama3-8b --gpu h100-80g --gpus 8 --zero 3 --attention flash\n\n"
          "Commands\n" +
          available.render(2, false) + "\nNot available yet\n" + later.render(2, false) +
          "\n`memplan COMMAND --help` lists a command's options; --version prints the version.\n"
