@@ -43,7 +43,9 @@ void add(Entries& entries, const std::string& name, const std::vector<int64_t>& 
   }
   Entry& entry = entries[name.substr(0, at + kExperts.size())];
   entry.experts = true;
-  entry.elements = checked_add(entry.elements, elements_of(shape));
+  if (name.ends_with("_scales")) return;                     // of MXFP4, as gpt-oss is published:
+  const int64_t packed = name.ends_with("_blocks") ? 2 : 1;  // two elements in a byte
+  entry.elements = checked_add(entry.elements, checked_mul(packed, elements_of(shape)));
 }
 
 bool ends_with_any(std::string_view name, const auto& endings) {
@@ -51,10 +53,12 @@ bool ends_with_any(std::string_view name, const auto& endings) {
                      [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
-// Buffers that older transformers stored among the weights.
-constexpr std::array<std::string_view, 6> kBuffers{
-    "rotary_emb.inv_freq", ".attn.masked_bias", ".attention.masked_bias",
-    "position_ids",        "rotary.inv_freq",   "embed_positions.weights"};
+// Buffers among the weights: of older transformers, DeepSeek-V3's routing bias, scales of fp8
+// blocks.
+constexpr std::array<std::string_view, 8> kBuffers{
+    "rotary_emb.inv_freq", ".attn.masked_bias",       ".attention.masked_bias",
+    "position_ids",        "rotary.inv_freq",         "embed_positions.weights",
+    "_scale_inv",          ".e_score_correction_bias"};
 // Copies of a tied parameter, and heads of pre-training that transformers drops when it loads.
 constexpr std::array<std::string_view, 6> kTiedCopies{
     "lm_head.weight",      "lm_head.decoder.weight", "predictions.decoder.weight",
@@ -67,6 +71,12 @@ bool is_buffer(const StoredTensor& tensor) {
   if (ends_with_any(tensor.name, kBuffers)) return true;
   return tensor.shape.size() == 4 &&
          (tensor.name.ends_with(".attn.bias") || tensor.name.ends_with(".attention.bias"));
+}
+
+// DeepSeek-V3 stores its multi-token prediction as one layer more, which transformers leaves out.
+bool is_prediction_layer(const ModelSpec& model, const StoredTensor& tensor) {
+  return model.family == "deepseek_v3" &&
+         tensor.name.starts_with(fmt::format("model.layers.{}.", model.layers));
 }
 
 std::string replaced(std::string name, std::string_view from, std::string_view to) {
@@ -110,14 +120,14 @@ std::vector<Prefix> prefixes(const Entries& wanted) {
   return out;
 }
 
-Entries stored_entries(const WeightsFile& file, const Entries& wanted) {
+Entries stored_entries(const ModelSpec& model, const WeightsFile& file, const Entries& wanted) {
   Entries best;
   size_t most = 0;
   bool first = true;
   for (const Prefix& prefix : prefixes(wanted)) {
     Entries entries;
     for (const StoredTensor& tensor : file.tensors) {
-      if (is_buffer(tensor)) continue;
+      if (is_buffer(tensor) || is_prediction_layer(model, tensor)) continue;
       std::string name = renamed(tensor.name);
       // A name that is right as it stands keeps its form: "lm_head.weight" beside "wte.weight".
       if (!wanted.contains(name)) name = with_prefix(prefix, name);
@@ -187,7 +197,7 @@ std::string check_weights(const ModelSpec& model, const std::string& path) {
   const std::vector<NamedParam> params = inventory(model);
   Entries wanted;
   for (const NamedParam& param : params) add(wanted, param.name, param.shape);
-  const Entries stored = stored_entries(file, wanted);
+  const Entries stored = stored_entries(model, file, wanted);
   const Differences found = compare(model, wanted, stored, file.shapes_known);
 
   std::vector<std::string> problems;

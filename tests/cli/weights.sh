@@ -38,7 +38,7 @@ check=(--gpu h100-80g --weights)
 
 # The right file, with a buffer that old checkpoints hold.
 stored "$scratch/llama/model.safetensors" "${attention[@]}" "${mlp[@]}" "${ends[@]}" \
-  "$layer.self_attn.rotary_emb.inv_freq:2"
+  "$layer.self_attn.rotary_emb.inv_freq:2" "$layer.mlp.up_proj.weight_scale_inv:1,1"
 expect 0 fit "$scratch/llama" "${check[@]}" "$scratch/llama/model.safetensors"
 expect_err "weights: 12 tensors match"
 expect_err "824 parameters"
