@@ -87,7 +87,7 @@ TEST_CASE("an impossible strategy names its option and the nearest possible valu
       {"zero count", [](Job& j) { j.strategy.micro_batch = 0; }, "--micro-batch", "at least 1"},
       {"huge count", [](Job& j) { j.strategy.sequence = int64_t{1} << 50; }, "--seq",
        "out of range"},
-      {"huge product", [](Job& j) { j.strategy.tp = j.strategy.pp = int64_t{1} << 40; }, "",
+      {"huge product", [](Job& j) { j.strategy.tp = j.strategy.cp = int64_t{1} << 40; }, "",
        "63 bits"},
       {"DataParallel",
        [](Job& j) {

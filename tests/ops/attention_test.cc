@@ -42,7 +42,8 @@ TEST_CASE("forward-only attention keeps nothing") {
 }
 
 TEST_CASE("the core's FLOPs are 4·b·s²·h, its backward twice that") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", kStream, DType::bf16);
   attention(g, x, x, x, {.heads = 4, .kv_heads = 4, .qk_head_dim = 8, .v_head_dim = 8});
   double forward = 0, backward = 0;

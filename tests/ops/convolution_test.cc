@@ -8,7 +8,8 @@ namespace memplan {
 namespace {
 
 TEST_CASE("a convolution keeps its input where its weight is trained") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", 32 * 8, DType::bf16);
   const TensorId y = convolution(g, x, {.name = "conv", .width = 8, .groups = 2, .kernel = 3});
   CHECK(g.elements(y) == 32 * 8);

@@ -24,12 +24,14 @@ TEST_CASE("a vocabulary table is cut by rows, rounded up, and its result all-red
 
 TEST_CASE(
     "a tied head has no parameter of its own but keeps its input; a copy counts in memory only") {
-  Graph tied = Probe().graph();
+  Probe tied_probe;
+  Graph tied = tied_probe.graph();
   vocabulary_head(tied, tied.input("x", 32 * 8, DType::bf16),
                   {.name = "lm_head", .width = 8, .vocab = 100, .tied = true});
   CHECK(tied.params.empty());
   CHECK(held(tied) == 32 * 8 * 2);
-  Graph copy = Probe().graph();
+  Probe copy_probe;
+  Graph copy = copy_probe.graph();
   vocabulary_head(copy, copy.input("x", 32 * 8, DType::bf16),
                   {.name = "lm_head", .width = 8, .vocab = 100, .tied = true, .tied_copy = true});
   REQUIRE(copy.params.size() == 1);

@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kTokens = 32;  // of Probe
 
 TEST_CASE("a trained linear keeps its input and counts 2 FLOPs a multiply-add") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", kTokens * 8, DType::bf16);
   const TensorId y = linear(g, x, {.name = "fc", .in = 8, .out = 24, .bias = true});
   CHECK(g.elements(y) == kTokens * 24);
@@ -27,7 +28,8 @@ TEST_CASE("a trained linear keeps its input and counts 2 FLOPs a multiply-add") 
 }
 
 TEST_CASE("three linears on one input keep it once") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", kTokens * 8, DType::bf16);
   for (const char* name : {"q", "k", "v"}) linear(g, x, {.name = name, .in = 8, .out = 8});
   CHECK(held(g) == kTokens * 8 * 2);

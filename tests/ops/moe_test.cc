@@ -20,7 +20,8 @@ Experts small() {
 }
 
 TEST_CASE("experts keep the router's softmax, the copies, and four tensors of each expert") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   experts(g, g.input("x", 32 * 8, DType::bf16), small());
   const int64_t copies = 32 * 2;
   const int64_t router = 32 * 8 * 2 + 32 * 4 * 4;  // its input, its probabilities in fp32

@@ -10,7 +10,8 @@ namespace {
 constexpr int64_t kStream = 32 * 8;
 
 TEST_CASE("a norm keeps its input; without affine weights it has no parameters") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", kStream, DType::bf16);
   norm(g, x, {.name = "ln", .width = 8, .bias = true});
   CHECK(held(g) == kStream * 2);
@@ -20,12 +21,14 @@ TEST_CASE("a norm keeps its input; without affine weights it has no parameters")
 }
 
 TEST_CASE("smooth activations keep their input, ReLU its output") {
-  Graph smooth = Probe().graph();
+  Probe smooth_probe;
+  Graph smooth = smooth_probe.graph();
   const TensorId x = smooth.input("x", kStream, DType::bf16);
   const TensorId y = activation(smooth, x, "gelu");
   CHECK(smooth.tensors[static_cast<size_t>(x)].saved);
   CHECK_FALSE(smooth.tensors[static_cast<size_t>(y)].saved);
-  Graph relu = Probe().graph();
+  Probe relu_probe;
+  Graph relu = relu_probe.graph();
   const TensorId a = relu.input("x", kStream, DType::bf16);
   const TensorId b = activation(relu, a, "relu");
   CHECK_FALSE(relu.tensors[static_cast<size_t>(a)].saved);
@@ -45,7 +48,8 @@ TEST_CASE("a product keeps an operand only where the other needs a gradient") {
 }
 
 TEST_CASE("dropout keeps a mask of one byte an element, and is nothing at p = 0 or in inference") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId x = g.input("x", kStream, DType::bf16);
   CHECK(dropout(g, x, 0.0) == x);
   dropout(g, x, 0.1);

@@ -18,7 +18,7 @@ struct Probe {
     context.sequence = context.full_sequence = 16;
     context.peft = &peft;
   }
-  Graph graph() {
+  Graph graph() & {  // the graph looks at the probe
     OpContext c = context;
     c.peft = &peft;
     lora.emplace(peft);

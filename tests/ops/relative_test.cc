@@ -18,7 +18,8 @@ TEST_CASE("a relative bias has a column for each head and keeps a bucket for eac
 }
 
 TEST_CASE("scores of distances keep content, distances once a sample, and the index") {
-  Graph g = Probe().graph();
+  Probe g_probe;
+  Graph g = g_probe.graph();
   const TensorId q = g.input("q", 32 * 8, DType::bf16);
   const TensorId positions = g.input("positions", 10 * 8, DType::bf16);
   const TensorId picked = relative_scores(g, q, positions, {.heads = 2, .head_dim = 4, .rows = 10});
