@@ -21,6 +21,16 @@ int64_t product(std::initializer_list<int64_t> factors);
 /// a / b rounded up. b > 0, a >= 0.
 int64_t ceil_div(int64_t a, int64_t b);
 
+/// The divisor of `whole` nearest to `wanted`, the smaller of two equally near. Both positive;
+/// takes sqrt(whole) steps.
+int64_t nearest_divisor(int64_t whole, int64_t wanted);
+
+/// No count that a job states (layers, tokens, GPUs, samples) comes near.
+constexpr int64_t kMaxCount = int64_t{1} << 40;
+
+/// Throws Error{bad_input} naming `where` unless 1 <= value <= kMaxCount.
+void require_count(int64_t value, std::string_view where);
+
 /// A number of bytes. Arithmetic is exact and throws Error{too_large} instead of wrapping.
 class Bytes {
  public:

@@ -1,8 +1,9 @@
 #include "memplan/error.h"
 
 #include <algorithm>
-#include <cctype>
 #include <numeric>
+
+#include "base/text.h"
 
 namespace memplan {
 namespace {
@@ -13,11 +14,6 @@ std::string compose(const std::string& where, const std::string& problem, const 
   return text;
 }
 
-char fold(char c) {
-  if (c == '_' || c == ' ') return '-';
-  return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-}
-
 // Damerau-Levenshtein distance with adjacent transpositions (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1), last(b.size() + 1), now(b.size() + 1);
@@ -25,9 +21,10 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   for (size_t i = 1; i <= a.size(); ++i) {
     now[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
-      const bool same = fold(a[i - 1]) == fold(b[j - 1]);
+      const bool same = fold_case(a[i - 1]) == fold_case(b[j - 1]);
       now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (same ? 0u : 1u)});
-      if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) && fold(a[i - 2]) == fold(b[j - 1]))
+      if (i > 1 && j > 1 && fold_case(a[i - 1]) == fold_case(b[j - 2]) &&
+          fold_case(a[i - 2]) == fold_case(b[j - 1]))
         now[j] = std::min(now[j], before[j - 2] + 1);
     }
     std::swap(before, last);
@@ -77,7 +74,7 @@ std::string nearest_name(std::string_view word, const std::vector<std::string_vi
   const size_t most = std::max(kShortest, (2 * word.size() + 2) / 3);
   size_t longest = most - 1;
   for (std::string_view name : names) {
-    const auto same = [](char x, char y) { return fold(x) == fold(y); };
+    const auto same = [](char x, char y) { return fold_case(x) == fold_case(y); };
     const auto end = std::mismatch(word.begin(), word.end(), name.begin(), name.end(), same).first;
     const size_t shared = static_cast<size_t>(end - word.begin());
     if (shared < most || shared < longest) continue;

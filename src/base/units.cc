@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 
+#include "base/text.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -34,13 +34,6 @@ constexpr std::array<Unit, 12> kUnits{{{"", 1},
                                        {"gb", 1e9},
                                        {"tb", 1e12},
                                        {"pb", 1e15}}};
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 }  // namespace
 
@@ -69,6 +62,27 @@ int64_t product(std::initializer_list<int64_t> factors) {
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+int64_t nearest_divisor(int64_t whole, int64_t wanted) {
+  int64_t best = 1;
+  const auto distance = [&](int64_t d) { return d < wanted ? wanted - d : d - wanted; };
+  const auto consider = [&](int64_t divisor) {
+    const int64_t now = distance(divisor), before = distance(best);
+    if (now < before || (now == before && divisor < best)) best = divisor;
+  };
+  for (int64_t divisor = 1; divisor <= whole / divisor; ++divisor) {
+    if (whole % divisor != 0) continue;
+    consider(divisor);
+    consider(whole / divisor);
+  }
+  return best;
+}
+
+void require_count(int64_t value, std::string_view where) {
+  if (value < 1 || value > kMaxCount)
+    throw Error(ErrorKind::bad_input, std::string(where), fmt::format("{} is out of range", value),
+                "give a count of at least 1");
+}
 
 Bytes& Bytes::operator+=(Bytes other) {
   count_ = checked_add(count_, other.count_);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/text.h"
 #include "cli/command.h"
 #include "memplan/error.h"
 
@@ -30,12 +31,9 @@ fs::path find_program() {
          {self.parent_path() / kProgram, self.parent_path() / "calibration" / kProgram})
       if (can_run(place)) return place;
   const char* variable = std::getenv("PATH");
-  const std::string folders = variable == nullptr ? "" : variable;
-  for (size_t begin = 0; begin <= folders.size();) {
-    const size_t end = std::min(folders.find(':', begin), folders.size());
-    const fs::path place = fs::path(folders.substr(begin, end - begin)) / kProgram;
-    if (end > begin && can_run(place)) return place;
-    begin = end + 1;
+  for (const std::string_view folder : split(variable == nullptr ? "" : variable, ':')) {
+    const fs::path place = fs::path(folder) / kProgram;
+    if (!folder.empty() && can_run(place)) return place;
   }
   return {};
 }

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/job_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cli/weights_check.h"
-#include "input/json.h"
 #include "input/model_source.h"
 #include "memplan/error.h"
 #include "report/pick.h"

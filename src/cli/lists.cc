@@ -1,6 +1,5 @@
 // "--tp 1,2,4": every combination of the values of all lists.
-#include <algorithm>
-
+#include "base/text.h"
 #include "cli/job_options.h"
 #include "cli/settings.h"
 #include "memplan/error.h"
@@ -12,11 +11,9 @@ constexpr size_t kMostCombinations = 1000;
 
 std::vector<std::string> items_of(const Given& given) {
   std::vector<std::string> items;
-  for (size_t begin = 0; begin <= given.text.size();) {
-    const size_t end = std::min(given.text.find(',', begin), given.text.size());
-    items.push_back(given.text.substr(begin, end - begin));
-    begin = end + 1;
-    if (items.back().empty())
+  for (const std::string_view item : split(given.text, ',')) {
+    items.emplace_back(item);
+    if (item.empty())
       throw Error(ErrorKind::bad_input, given.where,
                   "the list '" + given.text + "' has an empty item",
                   "write it as 1,2,4 without spaces");

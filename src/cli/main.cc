@@ -5,9 +5,9 @@
 #include <exception>
 #include <new>
 
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/output.h"
-#include "input/json.h"
 #include "memplan/error.h"
 #include "report/table.h"
 

@@ -5,7 +5,7 @@
 #include <CLI/Formatter.hpp>
 #include <array>
 
-#include "input/json.h"
+#include "base/text.h"
 #include "memplan/error.h"
 #include "report/table.h"
 

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "input/json.h"
+#include "base/text.h"
 #include "memplan/error.h"
 
 namespace memplan {

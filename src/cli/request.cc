@@ -1,9 +1,11 @@
 // A report's `request` object, or a whole report, read back.
 #include <algorithm>
 
+#include "base/text.h"
 #include "cli/job_options.h"
 #include "cli/settings.h"
 #include "input/json.h"
+#include "input/text_file.h"
 #include "memplan/error.h"
 
 namespace memplan {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/text.h"
 #include "input/peft_config.h"
 #include "memplan/error.h"
 
@@ -16,8 +17,6 @@ using enum SettingGroup;
 [[noreturn]] void bad(std::string_view where, std::string problem, std::string hint) {
   throw Error(ErrorKind::bad_input, std::string(where), std::move(problem), std::move(hint));
 }
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 template <int64_t Strategy::*Member>
 void count(Job& job, std::string_view text, std::string_view where) {
@@ -229,15 +228,14 @@ std::vector<std::string_view> replaced_by(std::string_view option) {
 }
 
 int64_t parse_count(std::string_view text, std::string_view where, int64_t least) {
-  constexpr int64_t kMost = int64_t{1} << 40;  // check()'s own bound
   const std::string hint =
       least == 0 ? "give a whole number from 0 up" : "give a whole number of at least 1";
   int64_t value = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool whole = end == text.data() + text.size() && end != text.data();
   const bool digits = std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-  if (status == std::errc::result_out_of_range || (whole && digits && value > kMost))
-    bad(where, std::string(text) + " is too large", "at most " + format_count(kMost));
+  if (status == std::errc::result_out_of_range || (whole && digits && value > kMaxCount))
+    bad(where, std::string(text) + " is too large", "at most " + format_count(kMaxCount));
   if (status != std::errc() || !whole)
     bad(where, text.empty() ? "the value is empty" : quoted(text) + " is not a whole number", hint);
   if (value < least) bad(where, std::string(text) + " is too small", hint);
@@ -256,10 +254,7 @@ Offload parse_offload(std::string_view text, std::string_view where, int zero) {
     return out;
   }
   std::vector<std::string_view> seen;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string_view part = text.substr(begin, end - begin);
-    begin = end + 1;
+  for (const std::string_view part : split(text, ',')) {
     const size_t equals = part.find('=');
     if (equals == part.npos) bad(where, quoted(part) + " is no part=place", std::string(kForms));
     const std::string_view what = part.substr(0, equals);

@@ -3,10 +3,10 @@
 #include <array>
 
 #include "base/embedded.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
-#include "input/json.h"
 #include "input/model_source.h"
 #include "lower/families.h"
 #include "lower/inventory.h"

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "input/json.h"
+#include "base/text.h"
 #include "input/safetensors.h"
 #include "lower/inventory.h"
 #include "memplan/error.h"

@@ -9,13 +9,6 @@
 namespace memplan {
 namespace {
 
-void require_count(int64_t value, const char* option) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  if (value < 1 || value > kMost)
-    throw Error(ErrorKind::bad_input, option, std::to_string(value) + " is out of range",
-                "give a count of at least 1");
-}
-
 // A message of one byte an element: what is sent of it are elements.
 int64_t elements_sent(Collective collective, int64_t gpus, int64_t elements) {
   return bytes_sent(collective, Algorithm::ring, gpus, Bytes(elements)).bytes.count();

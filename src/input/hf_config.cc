@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "base/text.h"
 #include "input/hf_families.h"
 
 namespace memplan {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.h"
 #include "input/hf_config.h"
 #include "input/hf_families.h"
 #include "input/hf_keys.h"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "input/hf_families.h"
 
 namespace memplan {
@@ -76,11 +77,8 @@ int64_t attention_terms(const JsonNode& node) {
   if (node.is_text()) {
     std::string text = node.text();
     std::ranges::replace(text, '|', ' ');
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = std::min(text.find(' ', at), text.size());
-      if (end > at) terms.push_back(text.substr(at, end - at));
-      at = end + 1;
-    }
+    for (const std::string_view term : split(text, ' '))
+      if (!term.empty()) terms.emplace_back(term);
   } else {
     terms = node.texts();
   }

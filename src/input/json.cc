@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "memplan/units.h"
 
 namespace memplan {
@@ -137,7 +138,7 @@ class Builder : public nlohmann::json_sax<Json> {
 
 }  // namespace
 
-JsonDocument::JsonDocument(std::string_view text, std::string file)
+JsonDocument::JsonDocument(std::string_view text, std::string_view file)
     : file_(std::make_unique<const std::string>(printable(file))) {
   if (text.starts_with("\xEF\xBB\xBF"))
     throw Error(ErrorKind::bad_input, *file_, "starts with a byte order mark, which JSON forbids",

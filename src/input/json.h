@@ -11,23 +11,12 @@
 #include <vector>
 
 #include "memplan/error.h"
+#include "memplan/units.h"
 
 namespace memplan {
 
-constexpr size_t kMaxConfigBytes = size_t{4} << 20;  ///< of a configuration file
-constexpr int64_t kMaxCount = int64_t{1} << 40;      ///< no size of a model comes near
-constexpr int kMaxJsonDepth = 64;                    ///< of nested arrays and objects
+constexpr int kMaxJsonDepth = 64;              ///< of nested arrays and objects
 constexpr size_t kMaxJsonKeysForHints = 1000;  ///< above, the nearest key is not looked for: time
-
-/// Reads a regular file or a pipe, whole. Throws Error{bad_input} naming `path` where it is
-/// missing, a folder, unreadable, empty or larger than `limit` bytes.
-std::string read_text_file(const std::string& path, size_t limit = kMaxConfigBytes);
-
-/// Text fit for a message: control characters and broken UTF-8 escaped, cut at 80 bytes.
-std::string printable(std::string_view text);
-
-/// Where the UTF-8 encoding of `text` breaks first; npos: nowhere.
-size_t first_broken_utf8(std::string_view text);
 
 /// A value of a document. All getters throw Error{bad_input}("FILE: /pointer", problem, hint).
 /// Copies are cheap; the document must outlive them.
@@ -81,7 +70,7 @@ class JsonDocument {
  public:
   /// Parses `text`. Throws Error{bad_input}: not UTF-8, a byte order mark, a syntax error (with
   /// line and column), a key given twice (with its pointer), nesting deeper than kMaxJsonDepth.
-  JsonDocument(std::string_view text, std::string file);
+  JsonDocument(std::string_view text, std::string_view file);
   ~JsonDocument();
   JsonDocument(JsonDocument&&) noexcept;
 

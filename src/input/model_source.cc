@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <filesystem>
 #include <vector>
 
 #include "base/embedded.h"
+#include "base/text.h"
 #include "input/hf_config.h"
+#include "input/text_file.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -17,19 +18,11 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kWhatModelIs =
     "MODEL is a preset (`memplan show models` lists them), a HuggingFace config.json, a folder "
-    "that "
-    "holds one, or a size such as 7.5B";
-
-bool same_name(std::string_view a, std::string_view b) {
-  const auto fold = [](char c) {
-    return c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  };
-  return std::ranges::equal(a, b, {}, fold, fold);
-}
+    "that holds one, or a size such as 7.5B";
 
 const EmbeddedFile* find_preset(std::string_view word) {
   for (const EmbeddedFile& preset : embedded_models())
-    if (same_name(preset.name, word)) return &preset;
+    if (fold_case(preset.name) == fold_case(word)) return &preset;
   return nullptr;
 }
 
@@ -74,10 +67,10 @@ std::optional<int64_t> parse_bare_size(std::string_view text) {
     char letter;
     int zeros;
   };
-  constexpr std::array<Unit, 4> kUnits{{{'K', 3}, {'M', 6}, {'B', 9}, {'T', 12}}};
+  constexpr std::array<Unit, 4> kUnits{{{'k', 3}, {'m', 6}, {'b', 9}, {'t', 12}}};
   constexpr int64_t kMost = 1'000'000'000'000'000;
   if (text.size() < 2) return {};
-  const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(text.back())));
+  const char letter = lower(text.back());
   const auto unit = std::ranges::find(kUnits, letter, &Unit::letter);
   const std::string_view number = text.substr(0, text.size() - 1);
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };

@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <regex>
 
+#include "base/text.h"
 #include "input/json.h"
+#include "input/text_file.h"
 
 namespace memplan {
 namespace {
@@ -98,9 +100,7 @@ std::vector<std::string> module_names(const JsonNode& list) {
 std::string pattern(const JsonNode& node) {
   constexpr size_t kLongest = 1000;
   const std::string text = node.text();
-  std::string lower = text;
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (lower == "all-linear") return lower;
+  if (lower(text) == "all-linear") return lower(text);
   if (text.find_first_of(kPatternCharacters) == text.npos)
     throw node.error("a text is a regular expression for the whole module name, which '" +
                          printable(text) + "' cannot be",

@@ -4,8 +4,9 @@
 #include <charconv>
 #include <cmath>
 
-#include "input/json.h"
+#include "base/text.h"
 #include "input/peft_config.h"
+#include "memplan/error.h"
 
 namespace memplan {
 namespace {
@@ -40,16 +41,6 @@ constexpr auto kDefaultTargets = std::to_array<TargetsRow>({
     {"qwen2", {"q_proj", "v_proj"}},
     {"qwen3", {"q_proj", "v_proj"}},
 });
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  while (true) {
-    const size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == text.npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
 
 // One key=value of the option; a bare word has an empty value and `bare` set.
 struct Setting {

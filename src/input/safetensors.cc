@@ -8,7 +8,9 @@
 #include <fstream>
 #include <map>
 
+#include "base/text.h"
 #include "input/json.h"
+#include "input/text_file.h"
 #include "memplan/units.h"
 
 namespace memplan {

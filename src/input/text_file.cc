@@ -1,33 +1,17 @@
+#include "input/text_file.h"
+
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
-#include "input/json.h"
+#include "base/text.h"
+#include "memplan/error.h"
 
 namespace memplan {
-namespace {
 
 namespace fs = std::filesystem;
-
-// Length of the UTF-8 sequence at the start of `text`, 0 where it is broken (RFC 3629: no
-// surrogates, nothing above U+10FFFF, no overlong forms).
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  if ((lead == 0xE0 && byte(1) < 0xA0) || (lead == 0xED && byte(1) > 0x9F) ||
-      (lead == 0xF0 && byte(1) < 0x90) || (lead == 0xF4 && byte(1) > 0x8F))
-    return 0;
-  return length;
-}
-
-}  // namespace
 
 std::string read_text_file(const std::string& path, size_t limit) {
   const auto fail = [&](std::string problem, std::string hint = {}) {
@@ -61,38 +45,6 @@ std::string read_text_file(const std::string& path, size_t limit) {
   if (in.bad()) throw fail(std::string("cannot be read: ") + std::strerror(errno));
   if (text.empty()) throw fail("is empty", "was the download cut off?");
   return text;
-}
-
-size_t first_broken_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text.substr(i));
-    if (length == 0) return i;
-    i += length;
-  }
-  return text.npos;
-}
-
-std::string printable(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    if (out.size() >= kLongest) return out + "…";
-    const auto c = static_cast<unsigned char>(text[i]);
-    const size_t length = utf8_length(text.substr(i));
-    // U+0080…U+009F are control characters too.
-    const bool control =
-        c < 0x20 || c == 0x7F ||
-        (c == 0xC2 && length == 2 && static_cast<unsigned char>(text[i + 1]) < 0xA0);
-    if (length == 0 || control) {
-      out += {'\\', 'x', kDigits[c >> 4], kDigits[c & 15]};
-      i += 1;
-    } else {
-      out += text.substr(i, length);
-      i += length;
-    }
-  }
-  return out;
 }
 
 }  // namespace memplan

@@ -2,7 +2,7 @@
 // would do.
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <algorithm>
 
 #include "memplan/error.h"
 #include "memplan/job.h"
@@ -13,22 +13,6 @@ namespace {
 [[noreturn]] void impossible(const char* option, const std::string& problem,
                              const std::string& hint) {
   throw Error(ErrorKind::bad_input, option, problem, hint);
-}
-
-// The divisor of `whole` nearest to `wanted`; the smaller of two equally near.
-int64_t nearest_divisor(int64_t whole, int64_t wanted) {
-  if (wanted >= whole) return whole;
-  for (int64_t away = 0; away < whole; ++away) {
-    if (wanted - away >= 1 && whole % (wanted - away) == 0) return wanted - away;
-    if (wanted + away <= whole && whole % (wanted + away) == 0) return wanted + away;
-  }
-  return 1;
-}
-
-void require_positive(int64_t value, const char* option) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  if (value < 1 || value > kMost)
-    impossible(option, fmt::format("{} is out of range", value), "give a count of at least 1");
 }
 
 void require_divides(int64_t parts, int64_t whole, const char* option, const char* what) {
@@ -47,7 +31,7 @@ void check_counts(const Strategy& s) {
                                                     {s.micro_batch, "--micro-batch"},
                                                     {s.global_batch, "--global-batch"},
                                                     {s.sequence, "--seq"}};
-  for (const auto& [value, option] : counts) require_positive(value, option);
+  for (const auto& [value, option] : counts) require_count(value, option);
   constexpr int64_t kMostStages = 4096;  // each is worked out by itself
   if (s.pp > kMostStages)
     impossible("--pp", fmt::format("{} pipeline stages are too many", s.pp),
@@ -58,8 +42,8 @@ void check_counts(const Strategy& s) {
 
 void check_world(const Job& job) {
   const Strategy& s = job.strategy;
-  require_positive(job.cluster.gpus, "--gpus");
-  require_positive(job.cluster.gpus_per_node, "--gpus-per-node");
+  require_count(job.cluster.gpus, "--gpus");
+  require_count(job.cluster.gpus_per_node, "--gpus-per-node");
   const int64_t replica = product({s.tp, s.pp, s.cp});
   if (checked_mul(s.dp, replica) != job.cluster.gpus)
     impossible("--gpus",
@@ -86,19 +70,21 @@ void check_batch(const Strategy& s) {
                     checked_mul(once, std::max<int64_t>(1, (s.global_batch + once / 2) / once))));
 }
 
-// Interleaving, as Megatron-core runs it (schedules.py, forward_backward_pipelining_with_interleaving).
+// Interleaving, as Megatron-core runs it (schedules.py,
+// forward_backward_pipelining_with_interleaving).
 void check_interleaving(const Strategy& s) {
   if (s.vpp == 1) return;
   if (s.pp == 1 || s.schedule != ScheduleKind::one_f1b)
     impossible("--vpp", "virtual stages belong to the 1f1b schedule with --pp above 1",
                "leave --vpp away");
   if (s.micro_batches() % s.pp != 0)
-    impossible("--vpp",
-               fmt::format("interleaving runs groups of pp {} micro-batches, and {} are none of them",
-                           s.pp, s.micro_batches()),
-               fmt::format("nearest global batch: {}",
-                           product({s.micro_batch, s.dp, s.pp,
-                                    std::max<int64_t>(1, s.micro_batches() / s.pp)})));
+    impossible(
+        "--vpp",
+        fmt::format("interleaving runs groups of pp {} micro-batches, and {} are none of them",
+                    s.pp, s.micro_batches()),
+        fmt::format(
+            "nearest global batch: {}",
+            product({s.micro_batch, s.dp, s.pp, std::max<int64_t>(1, s.micro_batches() / s.pp)})));
 }
 
 void check_model_cuts(const Job& job) {
@@ -143,7 +129,7 @@ void check_model_cuts(const Job& job) {
 void check_combinations(const Job& job) {
   const Strategy& s = job.strategy;
   if (s.data_parallel == DataParallelKind::data_parallel) {
-    if (s.zero != 0 || s.tp * s.pp * s.cp * s.ep != 1)
+    if (s.zero != 0 || std::max({s.tp, s.pp, s.cp, s.ep}) > 1)
       impossible("--data-parallel", "torch.nn.DataParallel knows no ZeRO, tp, pp, cp or ep",
                  "use --data-parallel ddp with them");
     if (job.cluster.gpus > job.cluster.gpus_per_node)

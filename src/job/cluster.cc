@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/text.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -25,7 +26,7 @@ Words words_of(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     std::string word;
     for (; i < text.size() && std::isalnum(static_cast<unsigned char>(text[i])); ++i)
-      word += static_cast<char>(std::tolower(static_cast<unsigned char>(text[i])));
+      word += lower(text[i]);
     if (word.empty()) {
       ++i;
       continue;
@@ -89,16 +90,9 @@ std::vector<const GpuSpec*> candidates(std::string_view name) {
   return found;
 }
 
-std::string fold_name(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    c = c == '_' || c == ' ' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 const NodeSpec* node_named(std::string_view name) {
   const auto nodes = node_presets();
-  const auto found = std::ranges::find(nodes, fold_name(name), &NodeSpec::name);
+  const auto found = std::ranges::find(nodes, fold_case(name), &NodeSpec::name);
   return found == nodes.end() ? nullptr : &*found;
 }
 
@@ -106,8 +100,6 @@ template <typename Spec>
 void append_names(std::span<const Spec> specs, std::vector<std::string_view>& names) {
   for (const Spec& spec : specs) names.push_back(spec.name);
 }
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 std::string hint_for(std::string_view name, const std::vector<std::string_view>& names,
                      std::string_view otherwise) {

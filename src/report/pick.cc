@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/text.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -80,13 +81,9 @@ class Picker {
 std::string pick(std::string_view json, std::string_view pointers, std::string_view where) {
   const Json root = Json::parse(json);
   Picker picker(where);
-  for (size_t begin = 0; begin <= pointers.size();) {
-    const size_t end = std::min(pointers.find(',', begin), pointers.size());
-    const std::string_view pointer = pointers.substr(begin, end - begin);
-    begin = end + 1;
+  for (const std::string_view pointer : split(pointers, ',')) {
     if (!pointer.starts_with('/'))
-      throw Error(ErrorKind::bad_input, std::string(where),
-                  "'" + std::string(pointer) + "' is no JSON pointer",
+      throw Error(ErrorKind::bad_input, std::string(where), quoted(pointer) + " is no JSON pointer",
                   "write /verdict/device_bytes/expected");
     picker.walk(root, pointer, {});
   }

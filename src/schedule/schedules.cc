@@ -75,17 +75,6 @@ void each_divisor(int64_t number, Visit visit) {
   }
 }
 
-// The smaller of two that are equally near.
-int64_t nearest_divisor(int64_t number, int64_t wanted) {
-  int64_t best = 1;
-  const auto distance = [&](int64_t d) { return d < wanted ? wanted - d : d - wanted; };
-  each_divisor(number, [&](int64_t divisor) {
-    const int64_t now = distance(divisor), before = distance(best);
-    if (now < before || (now == before && divisor < best)) best = divisor;
-  });
-  return best;
-}
-
 }  // namespace
 
 bool operator<(Fraction a, Fraction b) {
@@ -151,8 +140,7 @@ std::optional<int64_t> micro_batch_for_bubble(ScheduleKind kind, int64_t stages,
                                               int64_t batch, Fraction limit) {
   const auto needed = micro_batches_for_bubble(kind, stages, chunks, limit);
   if (!needed) return std::nullopt;
-  constexpr int64_t kMostSamples = int64_t{1} << 40;  // the search takes its square root of steps
-  if (batch > kMostSamples)
+  if (batch > kMaxCount)  // the search takes its square root of steps
     throw Error(ErrorKind::too_large, "--global-batch",
                 text(batch) + " samples a replica are more than a step can have");
   const int64_t unit = chunks > 1 ? stages : 1;

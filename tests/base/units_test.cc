@@ -51,6 +51,22 @@ TEST_CASE("arithmetic is exact or an error, never a wrap") {
   CHECK(ceil_div(kMost, 2) == kMost / 2 + 1);
 }
 
+TEST_CASE("the nearest divisor of a large prime is found at once") {
+  CHECK(nearest_divisor(12, 5) == 4);  // the smaller of 4 and 6
+  CHECK(nearest_divisor(12, 7) == 6);
+  CHECK(nearest_divisor(12, 100) == 12);
+  constexpr int64_t kPrime = 1'099'511'627'689;  // the largest below 2^40
+  CHECK(nearest_divisor(kPrime, kPrime / 3) == 1);
+  CHECK(nearest_divisor(kPrime, kPrime / 3 * 2) == kPrime);
+}
+
+TEST_CASE("a count lies between 1 and 2^40") {
+  require_count(1, "--tp");
+  require_count(kMaxCount, "--tp");
+  for (const int64_t count : {int64_t{-1}, int64_t{0}, kMaxCount + 1})
+    CHECK_THROWS_WITH_AS(require_count(count, "--tp"), doctest::Contains("--tp: "), Error);
+}
+
 TEST_CASE("sizes and counts are printed for people") {
   CHECK(format_bytes(Bytes(0)) == "0.00 GiB");
   CHECK(format_bytes(Bytes(int64_t{16} << 30)) == "16.00 GiB");
