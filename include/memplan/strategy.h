@@ -1,6 +1,7 @@
 // Strategy: how the job is cut over GPUs, stored and trained. Names are the field's own.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -70,14 +71,19 @@ enum class PeftKind : uint8_t {
   lin,           ///< "Adapter-L": one after the MLP with its own LayerNorm (arXiv 2004.03829)
 };
 
+/// A LoRA target with one of these is a regular expression.
+inline constexpr std::string_view kPatternCharacters = "*+?[](){}|\\^$";
+/// The longest such pattern: compiling one recurses.
+inline constexpr size_t kMaxPattern = 1000;
+
 struct PeftSpec {
   PeftKind kind = PeftKind::none;
   int64_t rank = 8;  ///< LoRA r
   double alpha = 16;
   double dropout = 0;
   bool merged = false;  ///< LoRA folded into the weights: forward-only jobs
-  std::vector<std::string>
-      targets;  ///< module-name endings, a regular expression alone, or "all-linear"
+  /// Module-name endings, "all-linear", or a regular expression (kPatternCharacters) alone.
+  std::vector<std::string> targets;
   std::vector<std::pair<std::string, int64_t>> rank_pattern;  ///< name ending -> rank
   std::vector<std::string> modules_to_save;                   ///< trained whole, as a copy
   int64_t bottleneck = 64;                                    ///< adapter m

@@ -70,8 +70,6 @@ constexpr auto kNotModelled = std::to_array<std::string_view>(
      "arrow_config", "kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens",
      "ensure_weight_tying"});
 
-constexpr std::string_view kPatternCharacters = "*+?[](){}|\\^$";
-
 // Null, false, and empty lists and objects switch an option off.
 bool is_off(const JsonNode& node) {
   if (node.is_null()) return true;
@@ -98,14 +96,13 @@ std::vector<std::string> module_names(const JsonNode& list) {
 
 // One text: "all-linear" or a regular expression for the whole module name (re.fullmatch).
 std::string pattern(const JsonNode& node) {
-  constexpr size_t kLongest = 1000;
   const std::string text = node.text();
   if (lower(text) == "all-linear") return lower(text);
   if (text.find_first_of(kPatternCharacters) == text.npos)
     throw node.error("a text is a regular expression for the whole module name, which '" +
                          printable(text) + "' cannot be",
                      "write a list: [\"" + printable(text) + "\"]");
-  if (text.size() > kLongest) throw node.error("the regular expression is too long");
+  if (text.size() > kMaxPattern) throw node.error("the regular expression is too long");
   try {
     const std::regex probe(text);
   } catch (const std::regex_error&) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <regex>
 
+#include "base/text.h"
 #include "memplan/error.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
@@ -11,7 +12,7 @@ namespace memplan {
 namespace {
 
 bool is_regex(const std::vector<std::string>& targets) {
-  return targets.size() == 1 && targets[0].find_first_of("*+?[](){}|\\^$") != std::string::npos;
+  return targets.size() == 1 && targets[0].find_first_of(kPatternCharacters) != std::string::npos;
 }
 
 bool sits_here(const Graph& g, AdapterSite site) {
@@ -51,14 +52,16 @@ struct LoraTargets::Pattern {
 
 LoraTargets::LoraTargets(const PeftSpec& peft) : peft_(peft) {
   if (peft.kind != PeftKind::lora || !is_regex(peft.targets)) return;
+  constexpr const char* kForm = "give module names, such as q_proj, or a pattern of whole names";
+  if (peft.targets[0].size() > kMaxPattern)
+    throw Error(ErrorKind::bad_input, "--peft", "the regular expression is too long", kForm);
   try {
     // libstdc++'s breadth-first matcher: no pattern takes exponential time.
     pattern_ = std::make_unique<const Pattern>(Pattern{
         std::regex(peft.targets[0], std::regex::ECMAScript | std::regex_constants::__polynomial)});
-  } catch (const std::regex_error& error) {
+  } catch (const std::regex_error&) {
     throw Error(ErrorKind::bad_input, "--peft",
-                "the target '" + peft.targets[0] + "' is no regular expression: " + error.what(),
-                "give module names, such as q_proj, or a pattern that matches whole names");
+                quoted(peft.targets[0]) + " is no regular expression, or too large a one", kForm);
   }
 }
 
