@@ -115,7 +115,7 @@ void read_class(const HfFamily& family, const JsonNode& config, const std::strin
   if (known && known->family == &family) {
     model.head = known->row->head;
     if (!known->row->extra.empty()) model.extra.emplace_back(known->row->extra, 1);
-    if (known->row->suffix == "EncoderModel") model.decoder_layers = 0;
+    if (known->row->encoder_only) model.decoder_layers = 0;
     return;
   }
   if (known) {

@@ -35,7 +35,7 @@ constexpr HfClass kDeberta[] = {{"Model", none},
                                 {"ForSequenceClassification", sequence_classification}};
 constexpr HfClass kT5[] = {{"Model", none},
                            {"ForConditionalGeneration", seq2seq_lm},
-                           {"EncoderModel", none},
+                           {"EncoderModel", none, {}, true},
                            {"ForSequenceClassification", sequence_classification}};
 
 constexpr Pair kGpt2Aliases[] = {{"hidden_size", "n_embd"},
@@ -255,7 +255,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .mlp_bias = {"mlp_bias", false}, .gated = kAlways, .dropout = kAttentionOnly,
      .experts = {.layers = HfExpertLayers::deepseek, .key = "n_routed_experts", .experts = 64,
                  .per_token = kDerived, .ffn_key = "moe_intermediate_size", .ffn = 1407,
-                 .shared_key = "n_shared_experts", .shared = 2, .first_dense = 0},
+                 .shared_key = "n_shared_experts", .shared = 2, .null_shared = true,
+                 .first_dense = 0},
      .latent_attention = true},
     {.type = "deepseek_v3", .stem = "DeepseekV3", .classes = kDecoder,
      .sizes = {129280, 7168, 18432, 61, 128, 128, kOf, 4096}, .keys = {.head_dim = ""},

@@ -71,7 +71,8 @@ struct HfExperts {
   int64_t ffn = kDerived;
   std::string_view shared_key = {};  ///< width of the shared expert, or their number (deepseek)
   int64_t shared = 0;
-  int64_t first_dense = 0;  ///< first_k_dense_replace
+  bool null_shared = false;  ///< null stands for no shared expert
+  int64_t first_dense = 0;   ///< first_k_dense_replace
 };
 
 /// Facts that go to ModelSpec::extra under their key.
@@ -93,6 +94,7 @@ struct HfClass {
   std::string_view suffix;  ///< behind the stem: "ForCausalLM"
   ModelHead head;
   std::string_view extra = {};  ///< key of ModelSpec::extra that the class sets to 1
+  bool encoder_only = false;    ///< leaves the decoder of an encoder-decoder out
 };
 
 struct HfFamily {

@@ -215,8 +215,7 @@ class Reader {
     moe.expert_ffn = count(row.ffn_key, row.ffn, m_.ffn);
     moe.layer_is_moe.assign(static_cast<size_t>(m_.layers), true);
     if (row.layers == HfExpertLayers::deepseek) {
-      const int64_t shared =
-          count(row.shared_key, row.shared, 0, f_.type == "deepseek_v2", kMaxCount, 0);
+      const int64_t shared = count(row.shared_key, row.shared, 0, row.null_shared, kMaxCount, 0);
       moe.shared_experts_ffn = checked_mul(shared, moe.expert_ffn);
       const int64_t dense = count("first_k_dense_replace", row.first_dense, 0, false, kMaxCount, 0);
       std::fill_n(moe.layer_is_moe.begin(), std::min(dense, m_.layers), false);

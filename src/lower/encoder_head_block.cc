@@ -1,4 +1,6 @@
 // Heads of BERT, RoBERTa and DeBERTa.
+#include <algorithm>
+
 #include "lower/deberta.h"
 #include "lower/ends.h"
 #include "lower/layer.h"
@@ -9,29 +11,27 @@
 namespace memplan {
 namespace {
 
-// Names of a masked-LM head. `decoder_bias`: an untied decoder has a bias of its own beside `bias`.
-struct MaskedLmRow {
+// Names of the masked-LM head and of the classifier.
+struct HeadRow {
   std::string_view family;
   std::string_view dense, norm, decoder, bias;
+  std::string_view pooler = {}, classifier = {};
 };
-constexpr MaskedLmRow kMaskedLm[] = {
+constexpr HeadRow kHeads[] = {
     {"bert", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-     "cls.predictions.decoder", "cls.predictions.bias"},
-    {"roberta", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias"},
+     "cls.predictions.decoder", "cls.predictions.bias", "bert.pooler.dense", "classifier"},
+    {"roberta", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias",
+     "classifier.dense", "classifier.out_proj"},
     {"deberta-v2", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-     "cls.predictions.decoder", "cls.predictions.bias"},
+     "cls.predictions.decoder", "cls.predictions.bias", "pooler.dense", "classifier"},
 };
 // DebertaV2 with legacy=false: the decoder is the embedding itself, tied or not.
-constexpr MaskedLmRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
-                                     "lm_predictions.lm_head.LayerNorm", "lm_predictions.lm_head",
-                                     "lm_predictions.lm_head.bias"};
+constexpr HeadRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
+                                 "lm_predictions.lm_head.LayerNorm", "lm_predictions.lm_head",
+                                 "lm_predictions.lm_head.bias"};
 
-MaskedLmRow masked_lm_row(const FamilyRow& row, bool new_deberta) {
-  if (new_deberta) return kNewDeberta;
-  for (const MaskedLmRow& names : kMaskedLm) {
-    if (names.family == row.name) return names;
-  }
-  return kMaskedLm[0];
+const HeadRow& head_row(const FamilyRow& row) {
+  return *std::ranges::find(kHeads, row.name, &HeadRow::family);
 }
 
 TensorId dense_tanh(Graph& g, std::string name, int64_t width, TensorId x) {
@@ -48,7 +48,7 @@ void next_sentence_head(Graph& g, const ModelSpec& model, TensorId x) {
 TensorId masked_lm_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy,
                         TensorId x) {
   const bool new_deberta = row.form == Form::deberta && model.extra_or("legacy", 1) == 0;
-  const MaskedLmRow names = masked_lm_row(row, new_deberta);
+  const HeadRow& names = new_deberta ? kNewDeberta : head_row(row);
   const int64_t width = new_deberta ? model.hidden : embedding_width(model);
   const bool tied = model.tie_embeddings || new_deberta;
   if (model.extra_or("next_sentence_head", 0) != 0) next_sentence_head(g, model, x);
@@ -73,7 +73,7 @@ TensorId masked_lm_head(Graph& g, const FamilyRow& row, const ModelSpec& model, 
 
 TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy) {
   TensorId x = layer_input(g, model, "stack output");
-  const bool roberta = row.name == "roberta", deberta = row.form == Form::deberta;
+  const bool deberta = row.form == Form::deberta;
   if (model.head == ModelHead::none) {
     if (!deberta) dense_tanh(g, "pooler.dense", model.hidden, one_token(g, model, x));
     return kNoTensor;
@@ -82,16 +82,12 @@ TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bo
     return masked_lm_head(g, row, model, tied_copy, x);
   }
   x = dropout(g, one_token(g, model, x), model.dropout.hidden);
-  if (roberta) {
-    x = dense_tanh(g, "classifier.dense", model.hidden, x);
-  } else if (deberta) {
-    x = dense_tanh(g, "pooler.dense", model.extra_or("pooler_hidden_size", model.hidden), x);
-  } else {
-    x = dense_tanh(g, "bert.pooler.dense", model.hidden, x);
-  }
+  const HeadRow& names = head_row(row);
+  x = dense_tanh(g, std::string(names.pooler), model.extra_or("pooler_hidden_size", model.hidden),
+                 x);
   x = dropout(g, x, model.dropout.hidden);
   return linear(g, x,
-                {.name = roberta ? "classifier.out_proj" : "classifier",
+                {.name = std::string(names.classifier),
                  .in = model.hidden,
                  .out = model.labels,
                  .bias = true,
