@@ -58,6 +58,9 @@ const NodeSpec& find_node(std::string_view name, std::string_view where = "--clu
 /// size is not positive.
 GpuSpec custom_gpu(Bytes memory);
 
+/// GPUs of one machine where nobody says: as many as there are, up to the 8 of the usual server.
+int64_t usual_gpus_per_node(int64_t gpus);
+
 /// Reads "8xdgx-h100", "dgx-h100", "64xh100-80g". Throws Error{bad_input}.
 Cluster parse_cluster(std::string_view text, std::string_view where = "--cluster");
 

@@ -12,7 +12,6 @@
 namespace memplan {
 namespace {
 
-constexpr int64_t kUsualNode = 8;         // GPUs of the usual server
 constexpr int64_t kUsualSequence = 4096;  // where nobody says and the model allows it
 constexpr int64_t kBareSequence = 1024;   // nothing of a bare size depends on it
 
@@ -120,9 +119,9 @@ class Builder {
       from("dp", "gpus / (tp · pp · cp)");
     }
     if (c.gpus_per_node == 0) {
-      c.gpus_per_node = std::min(c.gpus, kUsualNode);
-      from("gpus_per_node", fmt::format("default: up to {}", kUsualNode));
-      if (c.gpus > kUsualNode) assume(fmt::format("{} GPUs a node", kUsualNode));
+      c.gpus_per_node = usual_gpus_per_node(c.gpus);
+      from("gpus_per_node", "default: up to 8");
+      if (c.gpus > c.gpus_per_node) assume(fmt::format("{} GPUs a node", c.gpus_per_node));
     }
   }
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <numeric>
 #include <vector>
 
 #include "base/text.h"
@@ -150,6 +149,11 @@ GpuSpec custom_gpu(Bytes memory) {
   return spec;
 }
 
+int64_t usual_gpus_per_node(int64_t gpus) {
+  constexpr int64_t kUsualNode = 8;
+  return std::min(gpus, kUsualNode);
+}
+
 Cluster parse_cluster(std::string_view text, std::string_view where) {
   // "8xNAME": a count only where digits are followed by an x.
   int64_t count = 1;
@@ -184,11 +188,9 @@ Cluster parse_cluster(std::string_view text, std::string_view where) {
                 quoted(name) + " is neither a node nor a GPU",
                 hint_for(name, names, "write nodes as 8xdgx-h100, GPUs as 64xh100-80g"));
   }
-  // A bare count of GPUs says nothing of nodes: the largest node of up to 8 that divides it.
-  constexpr int64_t kUsualNode = 8;
   cluster.gpu = *found.front();
   cluster.gpus = count;
-  cluster.gpus_per_node = std::gcd(count, kUsualNode);
+  cluster.gpus_per_node = usual_gpus_per_node(count);
   return cluster;
 }
 

@@ -116,7 +116,7 @@ TEST_SUITE("cluster") {
     CHECK(cluster.gpus_per_node == 8);
     CHECK(cluster.network_bandwidth == 0);
     CHECK_FALSE(cluster.host_memory.has_value());
-    CHECK(parse_cluster("12x4090").gpus_per_node == 4);
+    CHECK(parse_cluster("12x4090").gpus_per_node == 8);
     CHECK(parse_cluster("4090").gpus == 1);
   }
 
