@@ -13,7 +13,7 @@ Bytes adafactor(std::span<const int64_t> shape, int64_t elements) {
 Bytes adam8bit(int64_t elements) {
   constexpr int64_t kSmallest = 4096, kBlock = 256;
   if (elements < kSmallest) return Bytes(checked_mul(elements, 8));
-  return Bytes(2 * checked_add(elements, 4 * ceil_div(elements, kBlock)));
+  return 2 * Bytes(checked_add(elements, checked_mul(4, ceil_div(elements, kBlock))));
 }
 
 }  // namespace

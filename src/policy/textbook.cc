@@ -51,6 +51,7 @@ void require_modelled(const Job& job) {
 }
 
 std::vector<std::string> not_modelled(const Job& job) {
+  const Strategy& s = job.strategy;
   std::vector<std::string> out = job.model.not_modelled;
   if (job.model.bare_parameters) {
     out.push_back(
@@ -60,7 +61,7 @@ std::vector<std::string> not_modelled(const Job& job) {
   out.push_back("temporary buffers inside operators and the optimizer step");
   out.push_back("the caching allocator's rounding and fragmentation");
   out.push_back("step time");
-  if (job.strategy.precision.name.starts_with("amp") && job.strategy.training)
+  if (s.training && size_of(s.precision.activation) < size_of(s.precision.weight))
     out.push_back("autocast's 16-bit copies of the weights");
   if (!job.cluster.gpu.cuda)
     out.push_back("context, allocator and collective-library memory of " +
