@@ -54,7 +54,6 @@ TensorId moe_block(Graph& g, const FamilyRow& row, const ModelSpec& model, Tenso
   const TensorId routed = experts(g, x,
                                   {.router = std::string(row.moe.router),
                                    .router_bias = row.moe.bias,
-                                   .router_extra_bias = {},
                                    .experts = std::string(row.moe.experts),
                                    .width = model.hidden,
                                    .ffn = moe.expert_ffn,

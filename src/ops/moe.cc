@@ -1,21 +1,17 @@
 #include "ops/moe.h"
 
+#include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
 
 namespace memplan {
 namespace {
 
-// A tensor that holds one matrix (or bias row) per expert; `out_dim` is the dimension that tensor
-// parallelism cuts, -1 for none.
-bool expert_param(Graph& g, std::string name, std::initializer_list<int64_t> shape, int cut_dim) {
-  Param p = make_param(std::move(name), shape);
+// A tensor that holds one matrix (or bias row) per expert.
+bool expert_param(Graph& g, std::string name, std::initializer_list<int64_t> shape, Cut cut) {
+  Param p = make_param(std::move(name), shape, cut, cut == Cut::replicated ? 1 : g.context.tp);
   p.group = ParamGroup::expert;
   p.expert_parts = g.context.ep;
-  if (cut_dim >= 0 && g.context.tp > 1) {
-    p.parts = g.context.tp;
-    p.cut = cut_dim == 1 ? Cut::dim1 : Cut::dim2;
-  }
   return g.param(std::move(p));
 }
 
@@ -54,7 +50,6 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
                                   .out = spec.count,
                                   .bias = spec.router_bias,
                                   .output = "router logits"});
-  if (!spec.router_extra_bias.empty()) g.param(make_param(spec.router_extra_bias, {spec.count}));
   const TensorId soft = g.add({.kind = "softmax", .name = "router softmax"}, "router probabilities",
                               checked_mul(tokens, spec.count), DType::f32, g.grad(logits));
   if (g.grad(logits)) g.save(soft);
@@ -67,29 +62,22 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
 
   const int64_t tp = g.context.tp;
   const int64_t ffn = ceil_div(spec.ffn, tp);
-  const int64_t wide = spec.gated ? 2 : 1;
-  const int64_t e = spec.count, h = spec.width, f = spec.ffn;
+  const int64_t e = spec.count, h = spec.width, f = spec.ffn, both = checked_mul(2, f);
   const std::string up_name = spec.experts + "." + spec.gate_up;
   const std::string down_name = spec.experts + "." + spec.down;
-  const bool up_trained = spec.transposed ? expert_param(g, up_name, {e, h, wide * f}, 2)
-                                          : expert_param(g, up_name, {e, wide * f, h}, 1);
-  if (spec.bias) expert_param(g, up_name + "_bias", {e, wide * f}, 1);
-  const bool down_trained = spec.transposed ? expert_param(g, down_name, {e, f, h}, 1)
-                                            : expert_param(g, down_name, {e, h, f}, 2);
-  if (spec.bias) expert_param(g, down_name + "_bias", {e, h}, -1);
+  const bool up_trained = spec.transposed ? expert_param(g, up_name, {e, h, both}, Cut::dim2)
+                                          : expert_param(g, up_name, {e, both, h}, Cut::dim1);
+  if (spec.bias) expert_param(g, up_name + "_bias", {e, both}, Cut::dim1);
+  const bool down_trained = spec.transposed ? expert_param(g, down_name, {e, f, h}, Cut::dim1)
+                                            : expert_param(g, down_name, {e, h, f}, Cut::dim2);
+  if (spec.bias) expert_param(g, down_name + "_bias", {e, h}, Cut::replicated);
 
-  const TensorId up = grouped(g, in, h, wide * ffn, up_trained, "expert up");
-  TensorId middle = up;
-  if (spec.gated) {
-    const int64_t half = g.elements(up) / 2;
-    const TensorId gate =
-        g.add({.kind = "slice", .name = "expert gate"}, "expert gate", half, dtype, g.grad(up));
-    const TensorId value =
-        g.add({.kind = "slice", .name = "expert value"}, "expert value", half, dtype, g.grad(up));
-    middle = multiply(g, activation(g, gate, spec.activation), value, "expert product");
-  } else {
-    middle = activation(g, up, spec.activation);
-  }
+  const TensorId up = grouped(g, in, h, checked_mul(2, ffn), up_trained, "expert up");
+  const int64_t half = g.elements(up) / 2;
+  const TensorId gate = slice(g, up, "expert gate", half);
+  const TensorId value = slice(g, up, "expert value", half);
+  const TensorId middle =
+      multiply(g, activation(g, gate, spec.activation), value, "expert product");
   const TensorId down =
       leave_tensor_parallel(g, grouped(g, middle, ffn, h, down_trained, "expert down"));
 
