@@ -27,7 +27,7 @@ class Error : public std::runtime_error {
   const std::string& problem() const { return problem_; }
   const std::string& hint() const { return hint_; }
 
-  /// Exit code of `interface`: 2, 3 or 4.
+  /// Exit code of the program: 2, 3 or 4.
   int exit_code() const;
 
  private:
