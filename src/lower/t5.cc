@@ -121,7 +121,9 @@ void t5_layer(Graph& g, const FamilyRow& row, const ModelSpec& model, const Laye
 void t5_bridge(Graph& g, const FamilyRow& row, const ModelSpec& model) {
   TensorId memory = layer_input(g, model, "encoder stack output");
   memory = final_norm(g, row, model, "encoder", memory);
-  if (g.grad(memory)) g.save(memory);  // keys and values of every decoder layer come from it
+  // Keys and values of every decoder layer come from it: their weights' gradients read it even
+  // where the encoder is frozen.
+  g.save(memory);
   token_embedding(g, row, model, true);
 }
 

@@ -238,6 +238,12 @@ TEST_SUITE("lower/blocks") {
     // the norm's input, the dropout's mask and output; the decoder embedding's mask
     CHECK(saved_bytes(bridge) == 2 * kSbh + kSbh + 2 * kSbh + kSbh);
     CHECK(bridge.params.size() == 1);  // the embedding is the encoder's
+    // Under a frozen encoder the decoder's keys and values still need what they read.
+    OpContext frozen = context();
+    frozen.block_trainable = frozen.input_requires_grad = false;
+    Graph still(frozen);
+    build_bridge(m, still);
+    CHECK(saved_bytes(still) == 2 * kSbh);
 
     const std::vector<Stack> both = stacks(m);
     REQUIRE(both.size() == 2);
