@@ -1,5 +1,7 @@
 #include "search/limits.h"
 
+#include <numeric>
+
 #include "search/variation.h"
 
 namespace memplan {
@@ -38,7 +40,8 @@ std::optional<int64_t> fewest_gpus(const Job& job) {
     set_data_parallel(changed, dp);
     return surely_fits(changed);
   };
-  const int64_t step = job.strategy.ep;  // dp·cp must stay a multiple of ep
+  // dp·cp must stay a multiple of ep.
+  const int64_t step = job.strategy.ep / std::gcd(job.strategy.ep, job.strategy.cp);
   int64_t good = 0;
   for (int64_t n = 1; n * step <= (int64_t{1} << 20); n *= 2) {
     if (!fits(n * step)) continue;

@@ -44,6 +44,24 @@ inline Job on(Job job, int64_t gpus, int64_t tp = 1, int64_t pp = 1, int64_t mic
   return job;
 }
 
+/// Four experts of 3·64·128 elements in every layer, two for each token; no biases, not tied.
+inline Job small_moe(int64_t gpus, int64_t ep) {
+  Job job = small_job();
+  ModelSpec& m = job.model;
+  m.family = "mixtral";
+  m.activation = "silu";
+  m.gated_mlp = true;
+  m.tie_embeddings = false;
+  m.attention_bias = m.attention_out_bias = m.mlp_bias = false;
+  m.dropout = {};
+  m.ffn = 128;
+  m.moe.experts = 4;
+  m.moe.experts_per_token = 2;
+  m.moe.expert_ffn = 128;
+  job.strategy.ep = ep;
+  return on(std::move(job), gpus);
+}
+
 inline Job bare_job(int64_t parameters, int64_t gpus) {
   Job job = small_job();
   job.model = {};

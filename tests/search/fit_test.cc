@@ -60,6 +60,14 @@ TEST_CASE("the fewest GPUs under ZeRO are found exactly") {
   if (*gpus > 1) CHECK_FALSE(fits_on(*gpus - 1));
 }
 
+TEST_CASE("the fewest GPUs of experts: dp·cp, not dp, is a multiple of ep") {
+  Job job = small_moe(1, 1);
+  job.strategy.cp = job.strategy.ep = 4;
+  CHECK(find_limits(on(job, 16)).gpus == 4);  // dp 1
+  job.strategy.cp = 1;
+  CHECK(find_limits(on(job, 16)).gpus == 4);  // dp 4
+}
+
 TEST_CASE("every suggestion fits, the cheapest first, and a job that fits gets none") {
   CHECK(fit(small_job()).suggestions.empty());
   Job job = on(small_job(), 4);
