@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "cost/states.h"
+
 namespace memplan {
 namespace {
 
@@ -32,8 +34,10 @@ DeviceMemory outside_framework(const Job& job) {
 
   const Strategy& s = job.strategy;
   if (s.data_parallel == DataParallelKind::data_parallel) return out;  // copies, no communicator
+  const bool states_travel = s.training || s.zero == 3;
   const Communicator groups[] = {
-      {"data-parallel", s.training || s.zero == 3 ? checked_mul(s.dp, s.cp) : 1},
+      {"data-parallel", states_travel ? shards(s, ParamGroup::dense) : 1},
+      {"expert-data-parallel", states_travel && s.ep > 1 ? shards(s, ParamGroup::expert) : 1},
       {"tensor-parallel", s.tp},
       {"context-parallel", s.cp},
       {"expert-parallel", s.ep},

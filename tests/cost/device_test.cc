@@ -15,6 +15,9 @@ TEST_CASE("a context for each process, a ring for each communicator in use") {
   const DeviceMemory three = outside_framework(on(small_job(), 8, 2, 2, 2));
   CHECK(two.nccl == 2 * 16 * 12 * kMiB);
   CHECK(three.nccl == 3 * 16 * 12 * kMiB);
+  // dp 4 for all else, ep 2, and the 2 owners of each expert
+  CHECK(outside_framework(small_moe(4, 2)).nccl == 3 * 16 * 12 * kMiB);
+  CHECK(outside_framework(small_moe(4, 4)).nccl == 2 * 16 * 12 * kMiB);
 }
 
 TEST_CASE("DataParallel has no communicator; a GPU that is not CUDA's is left out, not guessed") {
