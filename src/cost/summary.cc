@@ -39,11 +39,12 @@ BlockSummary summarize(const Graph& graph, const Strategy& strategy, bool checkp
     out.held += tensor.bytes();
     if (tensor.recomputable) recomputable += tensor.bytes();
   }
-  double core = 0;
+  double core = 0, executed = 0;
   for (const Op& op : graph.ops) {
-    out.flops += op.flops;
-    out.flops_backward += op.flops_backward;
-    out.flops_again += op.flops_rerun;
+    executed += op.flops;
+    out.flops += op.share * op.flops;
+    out.flops_backward += op.share * op.flops_backward;
+    out.flops_again += op.flops_rerun + (1 - op.share) * (op.flops + op.flops_backward);
     if (op.recomputable) core += op.flops;
   }
 
@@ -63,7 +64,7 @@ BlockSummary summarize(const Graph& graph, const Strategy& strategy, bool checkp
     }
     out.kept = inputs;
     out.again = out.held - inputs_held;
-    out.flops_again += out.flops;
+    out.flops_again += executed;
   }
   return out;
 }

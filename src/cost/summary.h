@@ -22,8 +22,9 @@ struct BlockSummary {
   Bytes held;   ///< saved tensors without recomputation
   Bytes kept;   ///< what stays until backward under the strategy's recomputation
   Bytes again;  ///< what backward makes anew while it is in this block
-  double flops = 0, flops_backward = 0;
-  double flops_again = 0;  ///< of recomputation, the strategy's and the kernels' own
+  double flops = 0, flops_backward = 0;  ///< of the model: the rank's part of a replica's
+  double flops_again = 0;  ///< of recomputation, the strategy's and the kernels' own, and of what
+                           ///< tensor-parallel ranks all do alike
 };
 
 /// `checkpointed`: the block is one of those --recompute applies to (layers are, head and loss

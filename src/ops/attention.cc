@@ -9,6 +9,9 @@ struct Cost {
   double qk, pv;
 };
 
+// Products of backward: one for each operand that needs a gradient.
+int gradients(const Graph& g, TensorId a, TensorId b) { return g.grad(a) + g.grad(b); }
+
 // FLOPs of the two products over the whole score matrix, as the papers count them (causal masks
 // are not subtracted).
 Cost core_flops(const Graph& g, const Attention& spec, int64_t keys) {
@@ -37,20 +40,21 @@ TensorId unfused(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& 
   const DType dtype = g.context.activation;
   const int64_t scores = product({g.tokens(), keys, spec.heads});
   const bool grad = g.grad(q) || g.grad(k);
+  const bool again = grad || g.grad(v);  // else backward never comes here
   const TensorId raw = g.add({.kind = "attention_scores",
                               .name = "scores",
                               .flops = flops.qk,
-                              .flops_backward = 2 * flops.qk,
-                              .recomputable = true},
+                              .flops_backward = gradients(g, q, k) * flops.qk,
+                              .recomputable = again},
                              "scores", scores, dtype, grad);
   if (g.grad(k)) g.save(q);
   if (g.grad(q)) g.save(k);
   if (spec.soft_cap) {
-    const TensorId capped = g.add({.kind = "activation", .name = "soft cap", .recomputable = true},
+    const TensorId capped = g.add({.kind = "activation", .name = "soft cap", .recomputable = again},
                                   "capped scores", scores, dtype, grad);
     if (g.grad(capped)) g.save(capped);
   }
-  const TensorId soft = g.add({.kind = "softmax", .name = "softmax", .recomputable = true},
+  const TensorId soft = g.add({.kind = "softmax", .name = "softmax", .recomputable = again},
                               "softmax output", scores, dtype, grad);
   if (g.grad(raw)) g.save(soft);
   const TensorId kept = dropout(g, soft, spec.dropout, "attention dropout output");
@@ -58,10 +62,10 @@ TensorId unfused(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& 
   Op op{.kind = "attention_values",
         .name = "values",
         .flops = flops.pv,
-        .flops_backward = 2 * flops.pv};
+        .flops_backward = gradients(g, kept, v) * flops.pv};
   const TensorId out = g.add(std::move(op), "attention output", checked_mul(g.tokens(), width),
                              dtype, g.grad(kept) || g.grad(v));
-  g.ops.back().recomputable = true;  // run again, though its output is kept
+  g.ops.back().recomputable = again;  // run again, though its output is kept
   if (g.grad(v)) g.save(kept);
   if (g.grad(kept)) g.save(v);
   return out;

@@ -32,6 +32,9 @@ TensorId vocabulary_head(Graph& g, TensorId x, const Head& spec) {
   const int64_t columns = ceil_div(spec.vocab, g.context.tp);
   const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(columns) *
                        static_cast<double>(spec.width);
+  // Rows that fill the last rank's part up are no part of the model.
+  const double share =
+      static_cast<double>(spec.vocab) / static_cast<double>(checked_mul(columns, g.context.tp));
   bool trained = spec.tied && g.context.training && g.context.tied_weight_trains;
   if (!spec.tied || spec.tied_copy) {
     Param weight =
@@ -52,7 +55,8 @@ TensorId vocabulary_head(Graph& g, TensorId x, const Head& spec) {
       g.add({.kind = "linear",
              .name = "vocabulary head",
              .flops = flops,
-             .flops_backward = flops * ((g.grad(in) ? 1 : 0) + (trained ? 1 : 0))},
+             .flops_backward = flops * ((g.grad(in) ? 1 : 0) + (trained ? 1 : 0)),
+             .share = share},
             "logits", checked_mul(tokens, columns), g.context.activation,
             g.grad(in) || trained || bias_trained);
   if (trained) g.save(in);

@@ -1,6 +1,7 @@
 #include "ops/graph.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace memplan {
 namespace {
@@ -93,32 +94,43 @@ int64_t Graph::stream_tokens() const {
 }
 
 TensorId Graph::input(std::string_view name, int64_t elements, DType dtype) {
-  tensors.push_back({name, elements, dtype, context.input_requires_grad, kNoTensor, false, false});
+  tensors.push_back({.name = name,
+                     .elements = elements,
+                     .dtype = dtype,
+                     .requires_grad = context.input_requires_grad});
   inputs.push_back(static_cast<TensorId>(tensors.size() - 1));
   return inputs.back();
 }
 
 TensorId Graph::add(Op op, std::string_view output_name, int64_t elements, DType dtype,
                     bool requires_grad) {
-  tensors.push_back({output_name, elements, dtype, requires_grad && context.training, kNoTensor,
-                     false, op.recomputable});
+  tensors.push_back({.name = output_name,
+                     .elements = elements,
+                     .dtype = dtype,
+                     .requires_grad = requires_grad && context.training,
+                     .recomputable = op.recomputable});
   op.output = static_cast<TensorId>(tensors.size() - 1);
-  if (!context.training) op.flops_backward = op.flops_rerun = 0;
+  if (!context.training || !requires_grad) op.flops_backward = op.flops_rerun = 0;
   ops.push_back(std::move(op));
   return ops.back().output;
 }
 
 void Graph::save(TensorId tensor) {
   if (!context.training) return;
-  const TensorId shard = tensors[static_cast<size_t>(tensor)].saved_as;
-  const TensorId kept = shard == kNoTensor ? tensor : shard;
+  Tensor& asked = tensors[static_cast<size_t>(tensor)];
+  const TensorId kept = asked.saved_as == kNoTensor ? tensor : asked.saved_as;
+  if (kept != tensor && !std::exchange(asked.gathered_again, true))
+    comm(Collective::all_gather, CommGroup::tensor_parallel, true, asked.bytes());
   if (tensors[static_cast<size_t>(kept)].held_elsewhere) return;
   tensors[static_cast<size_t>(kept)].saved = true;
   ops.back().saved.push_back(kept);
 }
 
 TensorId Graph::save_extra(std::string_view name, int64_t elements, DType dtype) {
-  tensors.push_back({name, elements, dtype, false, kNoTensor, false, ops.back().recomputable});
+  tensors.push_back({.name = name,
+                     .elements = elements,
+                     .dtype = dtype,
+                     .recomputable = ops.back().recomputable});
   const auto id = static_cast<TensorId>(tensors.size() - 1);
   save(id);
   return id;

@@ -26,9 +26,10 @@ struct Tensor {
   int64_t elements = 0;
   DType dtype = DType::bf16;
   bool requires_grad = false;
-  /// Sequence parallelism keeps its shard instead of the gathered tensor and gathers again in
-  /// backward: saving this tensor saves that one.
+  /// Sequence parallelism keeps its shard instead of the gathered tensor: saving this tensor saves
+  /// that one, and backward gathers once more.
   TensorId saved_as = kNoTensor;
+  bool gathered_again = false;  ///< that gather is among the block's collectives
   bool saved = false;           ///< some operator keeps it
   bool recomputable = false;    ///< selective recomputation drops it and makes it again
   bool held_elsewhere = false;  ///< another block keeps it for all its readers: saving is free
@@ -103,9 +104,10 @@ struct Op {
   std::string_view name;  ///< module or tensor it works on; static text or owned by the family row
   std::vector<TensorId> saved = {};
   TensorId output = kNoTensor;
-  double flops = 0;  ///< forward
+  double flops = 0;  ///< forward, as this rank runs it
   double flops_backward = 0;
-  double flops_rerun = 0;     ///< a kernel's own recomputation in backward: hardware FLOPs only
+  double flops_rerun = 0;  ///< a kernel's own recomputation in backward: hardware FLOPs only
+  double share = 1;  ///< of those FLOPs that are the model's: the rest repeats other ranks' work
   bool recomputable = false;  ///< part of what selective recomputation runs again
 };
 
@@ -148,7 +150,8 @@ class Graph {
 
   /// A tensor that comes from outside the block.
   TensorId input(std::string_view name, int64_t elements, DType dtype);
-  /// An operator and its output. Saved tensors are added with save().
+  /// An operator and its output. Saved tensors are added with save(). Where the output needs no
+  /// gradient the operator has no backward.
   TensorId add(Op op, std::string_view output_name, int64_t elements, DType dtype,
                bool requires_grad);
   /// The last added operator keeps `tensor` for its backward. No-op in forward-only jobs.

@@ -13,17 +13,30 @@ double matmul_flops(int64_t m, int64_t n, int64_t k) {
   return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
 }
 
+// Tensor-parallel ranks that work on these tokens. Those that sequence parallelism has cut are one
+// rank's alone.
+int64_t ranks_on(const Graph& g, int64_t tokens) {
+  return g.context.sequence_parallel && tokens == g.stream_tokens() ? 1 : g.context.tp;
+}
+
 // The bare product; what LoRA's two matrices share with a module's own weight.
 TensorId product_with(Graph& g, TensorId x, Param weight, int64_t in, int64_t out,
                       std::string_view output) {
   const int64_t tokens = g.elements(x) / in;
+  // Ranks among which the weight is divided.
+  const double ranks =
+      static_cast<double>(weight.elements()) / static_cast<double>(checked_mul(in, out));
   const bool trained = g.param(std::move(weight));
   const double flops = matmul_flops(tokens, out, in);
   // Backward: one product for the input's gradient, one for the weight's.
   const double backward = flops * ((g.grad(x) ? 1 : 0) + (trained ? 1 : 0));
   const TensorId y =
-      g.add({.kind = "linear", .name = output, .flops = flops, .flops_backward = backward}, output,
-            checked_mul(tokens, out), g.context.activation, g.grad(x) || trained);
+      g.add({.kind = "linear",
+             .name = output,
+             .flops = flops,
+             .flops_backward = backward,
+             .share = ranks / static_cast<double>(ranks_on(g, tokens))},
+            output, checked_mul(tokens, out), g.context.activation, g.grad(x) || trained);
   if (trained) g.save(x);
   return y;
 }
@@ -96,7 +109,6 @@ TensorId enter_tensor_parallel(Graph& g, TensorId x) {
   g.tensors[static_cast<size_t>(gathered)].saved_as = x;
   const Bytes bytes = g.tensors[static_cast<size_t>(gathered)].bytes();
   g.comm(Collective::all_gather, CommGroup::tensor_parallel, false, bytes);
-  g.comm(Collective::all_gather, CommGroup::tensor_parallel, true, bytes);
   if (grad) g.comm(Collective::reduce_scatter, CommGroup::tensor_parallel, true, bytes);
   return gathered;
 }

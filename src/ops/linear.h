@@ -31,7 +31,8 @@ Param make_param(std::string name, std::initializer_list<int64_t> shape, Cut cut
 /// Megatron's conjugate operators around a tensor-parallel region (arXiv 1909.08053, section 3;
 /// with sequence parallelism arXiv 2205.05198, section 4.2.2). No-ops where tp is 1.
 ///   enter: identity forward, all-reduce backward; or all-gather forward, reduce-scatter backward,
-///          and a second all-gather in backward because only the shard is kept.
+///          and, where an operator keeps the gathered tensor, a second all-gather in backward
+///          because only the shard is held.
 ///   leave: all-reduce forward, identity backward; or reduce-scatter forward, all-gather backward.
 TensorId enter_tensor_parallel(Graph& g, TensorId x);
 TensorId leave_tensor_parallel(Graph& g, TensorId y);

@@ -11,9 +11,10 @@ struct ActivationRow {
   std::string_view name;
   bool keeps_output;
 };
-// derivatives.yaml: relu and tanh are differentiated from their result, the others from their
-// input.
-constexpr std::array<ActivationRow, 2> kKeepOutput{{{"relu", true}, {"tanh", true}}};
+// derivatives.yaml: relu, sigmoid and tanh are differentiated from their result, the others from
+// their input.
+constexpr std::array<ActivationRow, 3> kKeepOutput{
+    {{"relu", true}, {"sigmoid", true}, {"tanh", true}}};
 
 bool keeps_output(std::string_view kind) {
   for (const ActivationRow& row : kKeepOutput)

@@ -20,8 +20,8 @@ struct Norm {
 };
 TensorId norm(Graph& g, TensorId x, const Norm& spec);
 
-/// "gelu", "gelu_new", "silu", "relu", "tanh"…: smooth ones keep their input, relu and tanh their
-/// output. The composite GELUs of some frameworks keep more: a policy's variant, not the
+/// "gelu", "gelu_new", "silu", "relu", "tanh"…: smooth ones keep their input; relu, sigmoid and
+/// tanh their output. The composite GELUs of some frameworks keep more: a policy's variant, not the
 /// textbook's.
 TensorId activation(Graph& g, TensorId x, std::string_view kind);
 

@@ -104,6 +104,38 @@ TEST_CASE("sequence parallelism keeps the shard and gathers it again in backward
   CHECK(backward == 2);  // gather again, reduce-scatter
 }
 
+TEST_CASE("a frozen linear keeps nothing, so its input is not gathered again") {
+  Probe probe;
+  probe.context.tp = 4;
+  probe.context.sequence_parallel = true;
+  probe.context.block_trainable = false;
+  Graph g = probe.graph();
+  const TensorId x = enter_tensor_parallel(g, g.input("x", kTokens * 8 / 4, DType::bf16));
+  linear(g, x, {.name = "up", .in = 8, .out = 16, .cut = Cut::dim0});
+  REQUIRE(g.comms.size() == 2);
+  CHECK(g.comms[0].collective == Collective::all_gather);
+  CHECK_FALSE(g.comms[0].backward);
+  CHECK(g.comms[1].collective == Collective::reduce_scatter);
+  CHECK(g.comms[1].backward);
+}
+
+TEST_CASE("of a replicated product each tensor-parallel rank's share is the model's") {
+  Probe probe;
+  probe.context.tp = 4;
+  const auto share = [&](int64_t tokens, Cut cut, int64_t parts) {
+    Graph g = probe.graph();
+    linear(g, g.input("x", tokens * 8, DType::bf16),
+           {.name = "up", .in = 8, .out = 16, .cut = cut, .parts = parts});
+    return g.ops.front().share;
+  };
+  CHECK(share(kTokens, Cut::replicated, 0) == 0.25);
+  CHECK(share(kTokens, Cut::dim0, 4) == 1);
+  CHECK(share(kTokens, Cut::dim0, 2) == 0.5);  // two key-value heads on four ranks
+  probe.context.sequence_parallel = true;
+  CHECK(share(kTokens / 4, Cut::replicated, 0) == 1);  // other ranks do other tokens
+  CHECK(share(kTokens, Cut::replicated, 0) == 0.25);   // gathered before: a LoRA A
+}
+
 TEST_CASE("LoRA trains r·(in + out) and keeps its input and the r-wide product") {
   Probe probe;
   probe.peft.kind = PeftKind::lora;
