@@ -149,13 +149,12 @@ class Predictor {
       RankStates states = rank_states(dense, expert, 1, job);
       std::vector<LedgerLine> buffers;
       if (first) {
-        const Bytes outputs(product(
-            {s.micro_batch, s.dp, s.sequence, job.model.vocab, size_of(s.precision.activation)}));
-        buffers.push_back(
-            {Holder::buffers, "gathered outputs of all replicas", outputs,
-             fmt::format("{} samples × {} tokens × {} logits × {} B", s.micro_batch * s.dp,
-                         s.sequence, job.model.vocab, size_of(s.precision.activation)),
-             "torch/nn/parallel/data_parallel.py"});
+        const int64_t each = output_elements(job, folded_);
+        const Bytes outputs(product({s.dp, each, size_of(s.precision.activation)}));
+        buffers.push_back({Holder::buffers, "gathered outputs of all replicas", outputs,
+                           fmt::format("{} replicas × {} elements × {} B", s.dp, each,
+                                       size_of(s.precision.activation)),
+                           "torch/nn/parallel/data_parallel.py"});
       } else {
         states.gpu.optimizer = Bytes(0);
         std::erase_if(states.lines,

@@ -27,7 +27,7 @@ class Accountant {
   void add(const Part& part, ParamGroup group) {
     if (part.bytes == Bytes(0)) return;
     const int64_t parts = part.sharded ? shards(job_.strategy, group) : 1;
-    const Bytes bytes(ceil_div(part.bytes.count(), parts));
+    const Bytes bytes = share(part, parts);
     if (part.placement != Placement::gpu) {
       host_pool(out_.host, part.placement) += bytes;
       return;
@@ -49,6 +49,14 @@ class Accountant {
       default:
         return out_.gpu.optimizer;
     }
+  }
+
+  // What the fullest of `parts` ranks holds: elements are never split.
+  static Bytes share(const Part& part, int64_t parts) {
+    if (parts == 1) return part.bytes;
+    const bool even = part.elements > 0 && part.bytes.count() % part.elements == 0;
+    const int64_t each = even ? part.bytes.count() / part.elements : 1;
+    return Bytes(checked_mul(ceil_div(part.bytes.count() / each, parts), each));
   }
 
   std::string formula(const Part& part, int64_t parts, ParamGroup group) const {

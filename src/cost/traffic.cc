@@ -114,7 +114,15 @@ void add_model_comms(const Job& job, const FoldedProgram& folded, const Run& run
 
 struct Slice {  // of the replica, one sharding group
   int64_t elements, trainable;
+  bool backward = true;  // false: nothing in or before it is trained, so backward stops above it
 };
+
+bool has_backward(const Block& block) {
+  const Graph& graph = block.graph;
+  return graph.context.training && (graph.context.input_requires_grad ||
+                                    std::any_of(graph.params.begin(), graph.params.end(),
+                                                [](const Param& p) { return p.trainable; }));
+}
 
 // What data parallelism moves for a stretch of parameters that is handled `stretches` times.
 void add_data_parallel(const Job& job, CommGroup group, std::string_view what, Slice slice,
@@ -130,7 +138,7 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
   };
   if (s.zero == 3) {
     add(Collective::all_gather, "forward", what, m, weights);
-    if (!s.training) return;
+    if (!slice.backward) return;
     add(Collective::all_gather, "backward", what, m, weights);
     add(Collective::reduce_scatter, "backward", what, m, gradients);
     return;
@@ -152,17 +160,33 @@ void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stag
     dense += block.dense * run.count;
     expert += block.expert * run.count;
     if (job.strategy.zero != 3) continue;
-    const std::string& label = folded.program.blocks[static_cast<size_t>(run.block)].label;
-    add_data_parallel(job, CommGroup::data_parallel, label,
-                      {block.dense.elements, block.dense.trainable}, run.count, meter);
-    add_data_parallel(job, CommGroup::expert_data_parallel, label,
-                      {block.expert.elements, block.expert.trainable}, run.count, meter);
+    const Block& whole = folded.program.blocks[static_cast<size_t>(run.block)];
+    const bool backward = has_backward(whole);
+    add_data_parallel(job, CommGroup::data_parallel, whole.label,
+                      {block.dense.elements, block.dense.trainable, backward}, run.count, meter);
+    add_data_parallel(job, CommGroup::expert_data_parallel, whole.label,
+                      {block.expert.elements, block.expert.trainable, backward}, run.count, meter);
   }
   if (job.strategy.zero == 3) return;
   add_data_parallel(job, CommGroup::data_parallel, "gradients", {dense.elements, dense.trainable},
                     1, meter);
   add_data_parallel(job, CommGroup::expert_data_parallel, "gradients",
                     {expert.elements, expert.trainable}, 1, meter);
+}
+
+// Chunks of a stage whose input comes from another stage and needs a gradient there.
+int64_t chunks_with_input_gradient(const Job& job, const FoldedProgram& folded, int64_t stage) {
+  const Strategy& s = job.strategy;
+  int64_t chunks = 0;
+  for (const LayerRange& range : layers_of_stage(job.model.layers, s.pp, s.vpp, stage))
+    for (const Run& run : folded.program.stages[static_cast<size_t>(stage)].runs) {
+      const Block& block = folded.program.blocks[static_cast<size_t>(run.block)];
+      const bool first = block.part == BlockPart::layer && range.first > 0 &&
+                         range.first >= run.first_layer &&
+                         range.first < run.first_layer + run.count;
+      if (first && block.graph.context.input_requires_grad) ++chunks;
+    }
+  return chunks;
 }
 
 void add_pipeline(const Job& job, const FoldedProgram& folded, int64_t stage, Meter& meter) {
@@ -174,7 +198,8 @@ void add_pipeline(const Job& job, const FoldedProgram& folded, int64_t stage, Me
   const int64_t passes = checked_mul(s.micro_batches(), s.vpp);
   // With several chunks the last stage also sends on, to the first stage's next chunk.
   const int64_t forward = stage + 1 < s.pp ? passes : passes - s.micro_batches();
-  const int64_t backward = stage > 0 ? passes : passes - s.micro_batches();
+  const int64_t backward =
+      checked_mul(s.micro_batches(), chunks_with_input_gradient(job, folded, stage));
   meter.add({Collective::send_receive, CommGroup::pipeline_parallel, "forward", "activations",
              forward, message});
   if (!s.training) return;
@@ -202,8 +227,7 @@ std::vector<Traffic> data_parallel_module(const Job& job, const FoldedProgram& f
   Meter meter(job);
   meter.add({Collective::broadcast, CommGroup::data_parallel, "forward", "replicas of the weights",
              s.micro_batches(), Bytes(checked_mul(all.elements, size_of(s.precision.weight)))});
-  const Bytes outputs(
-      product({s.micro_batch, s.sequence, job.model.vocab, size_of(s.precision.activation)}));
+  const Bytes outputs(checked_mul(output_elements(job, folded), size_of(s.precision.activation)));
   meter.add({Collective::send_receive, CommGroup::data_parallel, "forward", "outputs to GPU 0",
              s.micro_batches(), outputs});
   if (s.training) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "cost/states.h"
 #include "policy/textbook.h"
 
 namespace memplan {
@@ -118,26 +119,52 @@ class Walk {
     return run.count == 0 ? Bytes(0) : Bytes(once.count() / run.count) * copies_of(run);
   }
 
-  // Full weights of a block, where only shards are kept; a tied head reads the embedding's table.
-  int64_t weights_of(const Run& run) const {
-    const BlockSummary& own = summary(run);
-    int64_t elements = checked_add(own.dense.elements, own.expert.elements);
-    if (block(run).part != BlockPart::head || !job_.model.tie_embeddings || job_.strategy.pp > 1)
-      return elements;
+  // The table that embedding and head share on this stage; null where each has its own.
+  const Param* tied_table() const {
+    const ModelHead head = job_.model.head;
+    if (!job_.model.tie_embeddings || job_.strategy.pp > 1 || head == ModelHead::none ||
+        head == ModelHead::sequence_classification)
+      return nullptr;
     for (const Param& p : block(runs_.front()).graph.params)
-      if (p.shape[0] == job_.model.vocab) elements = checked_add(elements, p.local_elements());
-    return elements;
+      if (p.shape[0] == job_.model.vocab) return &p;
+    return nullptr;
+  }
+  bool reads_tied_table(const Run& run) const {
+    return block(run).part == BlockPart::head || block(run).part == BlockPart::bridge;
+  }
+  // Its gradient is whole only when the last reader has had its backward: what the head has
+  // written waits for the embedding.
+  bool tied_gradient_waits(const Run& run) const {
+    return block(run).part != BlockPart::embedding && block(run).part != BlockPart::loss;
+  }
+
+  // Elements of a block that are on the GPU only while they are in use: those whose `home` is
+  // elsewhere, and those of a group that divides them. A group of one divides nothing.
+  int64_t passing(int64_t dense, int64_t expert, Placement home) const {
+    const auto passes = [&](ParamGroup group) {
+      return home != Placement::gpu || shards(job_.strategy, group) > 1;
+    };
+    return checked_add(passes(ParamGroup::dense) ? dense : 0,
+                       passes(ParamGroup::expert) ? expert : 0);
   }
 
   Bytes gathered(const Run& run) const {
     if (!policy_.transient_weights) return Bytes(0);
-    return Bytes(checked_mul(weights_of(run), size_of(job_.strategy.precision.weight)));
+    int64_t dense = summary(run).dense.elements;
+    const Param* table = reads_tied_table(run) ? tied_table() : nullptr;
+    if (table != nullptr) dense = checked_add(dense, table->local_elements());
+    const int64_t elements =
+        passing(dense, summary(run).expert.elements, job_.strategy.offload.parameters);
+    return Bytes(checked_mul(elements, size_of(job_.strategy.precision.weight)));
   }
   Bytes gradients(const Run& run) const {
     if (!policy_.transient_gradients) return Bytes(0);
-    const BlockSummary& own = summary(run);
-    return Bytes(checked_mul(checked_add(own.dense.trainable, own.expert.trainable),
-                             size_of(job_.strategy.precision.gradient)));
+    int64_t dense = summary(run).dense.trainable;
+    const Param* table = tied_gradient_waits(run) ? tied_table() : nullptr;
+    if (table != nullptr && table->trainable) dense = checked_add(dense, table->local_elements());
+    const int64_t elements =
+        passing(dense, summary(run).expert.trainable, job_.strategy.offload.gradients);
+    return Bytes(checked_mul(elements, size_of(job_.strategy.precision.gradient)));
   }
 
   Moment moment(std::string_view phase, const Run& run, int64_t offset, Bytes activations,
@@ -219,6 +246,24 @@ FoldedProgram fold(const Job& job, int64_t loss_batch) {
   for (const Block& block : out.program.blocks)
     out.summaries.push_back(summarize(block.graph, job.strategy, is_checkpointed(block.part)));
   return out;
+}
+
+int64_t output_elements(const Job& job, const FoldedProgram& folded) {
+  const Strategy& s = job.strategy;
+  const int64_t tokens = checked_mul(s.micro_batch, s.sequence);
+  switch (job.model.head) {
+    case ModelHead::causal_lm:
+    case ModelHead::masked_lm:
+    case ModelHead::seq2seq_lm:
+      return checked_mul(tokens, job.model.vocab);
+    case ModelHead::sequence_classification:
+    case ModelHead::none:
+      break;
+  }
+  for (const Block& block : folded.program.blocks)
+    if (block.part == BlockPart::head && !block.graph.ops.empty())
+      return block.graph.elements(block.graph.ops.back().output);
+  return checked_mul(tokens, job.model.hidden);
 }
 
 std::vector<Moment> walk(const Job& job, const FoldedProgram& folded, int64_t stage,

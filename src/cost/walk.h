@@ -18,6 +18,10 @@ struct FoldedProgram {
 };
 FoldedProgram fold(const Job& job, int64_t loss_batch);
 
+/// What a replica's forward returns for one micro-batch: logits, or hidden states of a model
+/// without a head.
+int64_t output_elements(const Job& job, const FoldedProgram& folded);
+
 /// One moment: what lies above the states that are always there.
 struct Moment {
   std::string_view phase;  ///< "forward", "backward", "optimizer step"

@@ -90,19 +90,72 @@ TEST_CASE("the ZeRO paper's estimate: 24·b·s·h bytes a layer") {
 
 TEST_CASE("ZeRO-3 holds a block's whole weights while it runs, ZeRO-2 its whole gradients") {
   Job job = on(small_job(), 8);
-  job.model.vocab = 1000000;  // so that the embedding's backward is the peak
+  job.model.vocab = 1000000;  // so that the table that embedding and head share decides
+  job.model.max_positions = 1;
   job.strategy.recompute = Recompute::full;
   job.strategy.sequence = 1;
-  const auto above_states = [&](int zero) {
+  const auto above_states = [&](int zero, std::string_view at) {
     job.strategy.zero = zero;
     const RankPlan rank = predict(job).ranks[0];
-    CHECK(rank.phases[1].at == "embedding");
+    CHECK(rank.phases[1].at == at);
     return rank.phases[1].allocated - rank.states.weights - rank.states.gradients -
            rank.states.optimizer;
   };
-  constexpr int64_t kEmbedding = 1000000 * 64 + 128 * 64, kDropoutMask = 64;
-  CHECK(above_states(3) == Bytes(2 * kEmbedding + 2 * kEmbedding + kDropoutMask));
-  CHECK(above_states(2) == Bytes(2 * kEmbedding + kDropoutMask));
+  constexpr int64_t kTable = 1000000 * 64;
+  // Inputs of 4 layers and the embedding's dropout mask.
+  constexpr int64_t kKept = 4 * 2 * 64 + 64;
+  // The head gathers the table and the final norm, and makes both their gradients; it has kept its
+  // norm's and its product's inputs. The loss has let go of the logits.
+  CHECK(above_states(3, "head") == Bytes((2 + 2) * (kTable + 2 * 64) + kKept + 2 * 2 * 64));
+  // The head's part of the table's gradient waits for the embedding's: the last layer has its own
+  // gradients beside it, and its recomputed activations but for the input.
+  CHECK(above_states(2, "layer 3") ==
+        Bytes(2 * (kTable + kLayer) + kKept + 34 * 64 + 5 * 4 - 2 * 64));
+  // A group of one divides nothing and gathers nothing.
+  job = on(std::move(job), 1);
+  job.strategy.zero = 3;
+  CHECK(predict(job).ranks[0].memory.transient < Bytes(kTable));
+}
+
+TEST_CASE("ZeRO-3 gathers no experts where expert parallelism leaves one owner of each") {
+  Job job = small_moe(4, 4);
+  job.strategy.zero = 3;
+  job.model.vocab = 8;  // so that a layer is the peak
+  job.strategy.attention = AttentionKind::flash;
+  job.strategy.sequence = 1;
+  // Attention 4·64², router 4·64, two norms; weights and gradients of 2 bytes. The layer's expert
+  // (3·64·128) is its rank's own.
+  const RankPlan rank = predict(job).ranks[0];
+  CHECK(rank.memory.transient == Bytes(2 * 2 * (4 * 64 * 64 + 4 * 64 + 2 * 64)));
+  CHECK(rank.states.weights ==
+        Bytes(2 * (4 * (4 * 64 * 64 + 4 * 64 + 2 * 64) + 2 * 8 * 64 + 64) / 4 +
+              2 * 4 * 3 * 64 * 128));
+}
+
+TEST_CASE("the fullest rank's shard is whole elements") {
+  Job job = bare_job(1'000'000'001, 4);
+  job.strategy.zero = 3;
+  const RankPlan rank = predict(job).ranks[0];
+  CHECK(rank.states.weights == Bytes(2 * 250'000'001));
+  CHECK(rank.states.optimizer == Bytes(int64_t{12} * 250'000'001));
+}
+
+TEST_CASE("the model's FLOPs do not depend on how many ranks share them") {
+  Job job = small_moe(1, 1);
+  job.model.kv_heads = 2;
+  const double alone = predict(job).step.flops;
+  job.strategy.micro_batch = 1;
+  for (const bool sequence_parallel : {false, true}) {
+    Job cut = on(job, 4, 4);
+    cut.strategy.sequence_parallel = sequence_parallel;
+    const Plan plan = predict(cut);
+    CHECK(plan.step.flops == doctest::Approx(alone).epsilon(1e-12));
+    // k and v of 2 heads on 4 ranks are made twice: 3 · 2·b·s·h·(2·2·16) in each of 4 layers, and
+    // the router's product 4 times where no sequence parallelism cuts its tokens.
+    const double twice = 4.0 * 3 * 2 * 128 * 64 * 64;
+    const double router = sequence_parallel ? 0 : 3 * 4.0 * 3 * 2 * 128 * 64 * 4;
+    CHECK(plan.step.hardware_flops - plan.step.flops == doctest::Approx(twice + router));
+  }
 }
 
 TEST_CASE(
@@ -147,6 +200,13 @@ TEST_CASE("DataParallel: GPU 0 has the optimizer, all outputs and the loss of th
   CHECK(plan.verdict.worst_rank == 0);
 }
 
+TEST_CASE("DataParallel gathers what the model returns: hidden states where it has no head") {
+  Job job = on(small_job(), 4);
+  job.strategy.data_parallel = DataParallelKind::data_parallel;
+  job.model.head = ModelHead::none;
+  CHECK(predict(job).ranks[0].memory.buffers == Bytes(4 * 128 * 64 * 2));
+}
+
 TEST_CASE("offload moves states to the host, divided as ZeRO divides them") {
   Job job = on(small_job(), 4);
   job.strategy.zero = 2;
@@ -181,6 +241,16 @@ TEST_CASE("training the last layer alone keeps nothing of those below") {
   const int64_t sbh = 128 * 64, as2b = 4 * 128 * 128;
   CHECK(plan.ranks[0].memory.activations == Bytes(34 * sbh + 5 * as2b + 2 * sbh + 4 * 128 * 1000));
   CHECK(plan.ranks[0].memory.optimizer == Bytes(12 * plan.trainable));
+}
+
+TEST_CASE("frozen layers have no backward") {
+  Job job = small_job();
+  job.strategy.trainable = {Trainable::Kind::last_layers, 1};
+  const double sh2 = 128.0 * 64 * 64, s2h = 128.0 * 128 * 64, logits = 2.0 * 128 * 64 * 1000;
+  // Forward 24·sh² + 4·s²h in 4 layers, and the logits. Backward twice that in the last layer; of
+  // the logits the input's gradient alone, for the tied table is frozen.
+  const double layer = 24 * sh2 + 4 * s2h;
+  CHECK(predict(job).step.flops == doctest::Approx(4 * layer + 2 * layer + 2 * logits));
 }
 
 TEST_CASE("a bare size: states only, and no verdict where they fit") {

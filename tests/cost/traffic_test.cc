@@ -89,6 +89,23 @@ TEST_CASE(
   CHECK(tied[0].count == 1);
 }
 
+TEST_CASE("backward stops where nothing below is trained") {
+  Job job = on(small_job(), 2, 1, 2, 3);
+  job.strategy.trainable = {Trainable::Kind::last_layers, 1};
+  const auto rows = of(predict(job), "pipeline_parallel");
+  REQUIRE(rows.size() == 1);  // stage 0 waits for no gradient
+  CHECK(rows[0].phase == "forward");
+
+  Job divided = on(small_job(), 2);
+  divided.strategy.zero = 3;
+  divided.strategy.trainable = {Trainable::Kind::last_layers, 1};
+  int64_t forward = 0, backward = 0;  // gathers of layers
+  for (const Traffic& row : of(predict(divided), "data_parallel", "all_gather"))
+    if (row.what == "layer") (row.phase == "forward" ? forward : backward) += row.count;
+  CHECK(forward == 4);
+  CHECK(backward == 1);
+}
+
 TEST_CASE("one GPU communicates nothing") { CHECK(predict(small_job()).communication.empty()); }
 
 }  // namespace
