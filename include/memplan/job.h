@@ -20,8 +20,8 @@ struct Job {
 };
 
 /// Checks that the strategy can be run at all: every count positive, head counts and layers
-/// divisible, batch divisible, gpus = dp·tp·pp·cp. Returns warnings (tensor parallelism across
-/// nodes…). Throws Error{bad_input} naming the option and the nearest possible value.
+/// divisible, batch divisible, gpus = dp·tp·pp·cp. Returns warnings (a sequence longer than the
+/// model was made for). Throws Error{bad_input} naming the option and the nearest possible value.
 std::vector<std::string> check(const Job& job);
 
 }  // namespace memplan

@@ -112,15 +112,21 @@ class Predictor {
     return s.training ? schedule_of(s).weight_versions(shape_of(s), stage) : 1;
   }
 
+  // The ranks of one stage, empty.
+  RankPlan rank_of(int64_t stage) const {
+    const Strategy& s = plan_.job.strategy;
+    RankPlan rank;
+    rank.count = s.world() / s.pp;
+    rank.rank = stage * rank.count;
+    rank.pipeline_stage = stage;
+    if (s.pp > 1) rank.role = fmt::format("stage {}", stage);
+    return rank;
+  }
+
   void stage_ranks() {
     const Strategy& s = plan_.job.strategy;
-    const int64_t alike = s.world() / s.pp;
     for (int64_t stage = 0; stage < s.pp; ++stage) {
-      RankPlan rank;
-      rank.rank = stage * alike;
-      rank.count = alike;
-      rank.pipeline_stage = stage;
-      if (s.pp > 1) rank.role = fmt::format("stage {}", stage);
+      RankPlan rank = rank_of(stage);
       const int64_t versions = weight_copies(stage);
       const RankStates states =
           rank_states(sum(folded_, stage, ParamGroup::dense),
@@ -128,7 +134,7 @@ class Predictor {
       fill(rank, states, {}, walk(plan_.job, folded_, stage, in_flight_of(s, stage), true));
       rank.largest =
           largest_tensors(plan_.job, folded_, stage, in_flight_of(s, stage), true, kLargestShown);
-      add_rank(std::move(rank));
+      plan_.ranks.push_back(std::move(rank));
     }
   }
 
@@ -162,7 +168,7 @@ class Predictor {
       }
       fill(rank, states, buffers, walk(job, folded_, 0, once, first));
       rank.largest = largest_tensors(job, folded_, 0, once, first, kLargestShown);
-      add_rank(std::move(rank));
+      plan_.ranks.push_back(std::move(rank));
     }
   }
 
@@ -184,14 +190,10 @@ class Predictor {
       group.moments = optimizer_state(s.optimizer, shape, s.precision.optimizer);
     }
     for (int64_t stage = 0; stage < s.pp; ++stage) {
-      RankPlan rank;
-      rank.rank = stage * (s.world() / s.pp);
-      rank.count = s.world() / s.pp;
-      rank.pipeline_stage = stage;
-      if (s.pp > 1) rank.role = fmt::format("stage {}", stage);
+      RankPlan rank = rank_of(stage);
       const RankStates states = rank_states(group, {}, weight_copies(stage), job);
       fill(rank, states, {}, {{s.training ? "optimizer step" : "forward", "states", {}, {}, {}}});
-      add_rank(std::move(rank));
+      plan_.ranks.push_back(std::move(rank));
     }
     plan_.communication = bare_traffic(job, slice);
   }
@@ -238,9 +240,6 @@ class Predictor {
     rank.outside = outside_.lines;
   }
 
-  // Neighbouring stages that hold the same are one row.
-  void add_rank(RankPlan rank) { plan_.ranks.push_back(std::move(rank)); }
-
   void judge() {
     const Job& job = plan_.job;
     Verdict& v = plan_.verdict;
@@ -283,7 +282,6 @@ class Predictor {
 
   void check_host() {
     const Cluster& cluster = plan_.job.cluster;
-    HostMemory node;
     Bytes most;
     for (const RankPlan& rank : plan_.ranks)
       most = std::max(most, rank.host.pinned + rank.host.pageable);
@@ -303,8 +301,7 @@ class Predictor {
     const Job& job = plan_.job;
     std::string text = fmt::format(
         "tensor parallelism of {} crosses nodes of {} GPUs: each GPU sends {} a step through a "
-        "group "
-        "that spans the network",
+        "group that spans the network",
         job.strategy.tp, job.cluster.gpus_per_node, format_bytes(sent));
     if (job.cluster.network_bandwidth > 0 && job.cluster.gpu.nvlink_bandwidth > 0)
       text +=

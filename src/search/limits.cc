@@ -33,8 +33,8 @@ std::optional<int64_t> longest_sequence(const Job& job) {
 }
 
 std::optional<int64_t> fewest_gpus(const Job& job) {
-  // Fewer data-parallel ranks never need less memory each, so the smallest dp that fits is found
-  // from the top of the powers of two down, then exactly.
+  // Fewer data-parallel ranks never need less memory each, so the smallest dp that fits lies
+  // between the first power of two that fits and the one before.
   const auto fits = [&](int64_t dp) {
     Job changed = job;
     set_data_parallel(changed, dp);
