@@ -43,13 +43,14 @@ Json request(const Job& job) {
   return out;
 }
 
-Json to_json(const Verdict& v) {
+// The worst rank by its own number, as in ranks[].rank.
+Json to_json(const Verdict& v, const std::vector<RankPlan>& ranks) {
   return {{"fits", optional(v.fits)},
           {"capacity_bytes", v.capacity.count()},
           {"device_bytes",
            {{"low", v.low.count()}, {"expected", v.expected.count()}, {"high", v.high.count()}}},
           {"headroom_bytes", v.headroom().count()},
-          {"worst_rank", v.worst_rank},
+          {"worst_rank", ranks.at(static_cast<size_t>(v.worst_rank)).rank},
           {"risk", to_string(v.risk)},
           {"reason", v.reason}};
 }
@@ -148,7 +149,7 @@ Json head() { return {{"schema_version", kSchemaVersion}, {"memplan_version", ME
 Json to_json(const Plan& plan) {
   Json out = head();
   out["request"] = request(plan.job);
-  out["verdict"] = to_json(plan.verdict);
+  out["verdict"] = to_json(plan.verdict, plan.ranks);
   out["parameters"] = plan.parameters;
   out["trainable"] = plan.trainable;
   out["ranks"] = list(plan.ranks);

@@ -67,6 +67,14 @@ TEST_CASE("the report has every key of the contract") {
   check_keys(json["limits"], {"micro_batch", "sequence", "gpus"});
 }
 
+TEST_CASE("the worst rank is told by its number, as ranks[] counts") {
+  Plan plan = hand_made();
+  plan.ranks.push_back(plan.ranks[0]);
+  plan.ranks[1].rank = 6;
+  plan.verdict.worst_rank = 1;
+  CHECK(parsed(plan)["verdict"]["worst_rank"] == 6);
+}
+
 TEST_CASE("what is not told is null, never left out") {
   Plan plan = hand_made();
   plan.verdict.fits.reset();
