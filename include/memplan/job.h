@@ -17,6 +17,8 @@ struct Job {
   bool explain = false;  ///< fill formulas
   /// What was taken for granted while the job was put together; reports list it first.
   std::vector<std::string> assumptions;
+  /// Options as they stand on the command line ("--dp"): suggestions are worded to be added there.
+  std::vector<std::string> options;
 };
 
 /// Checks that the strategy can be run at all: every count positive, head counts and layers

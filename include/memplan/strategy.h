@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "memplan/dtype.h"
+#include "memplan/units.h"
 
 namespace memplan {
 
@@ -122,6 +123,8 @@ struct Strategy {
 
   /// m, micro-batches a replica runs in one step: global_batch / (micro_batch · dp).
   int64_t micro_batches() const { return global_batch / (micro_batch * dp); }
+  /// Where nobody says: a micro-batch for each pipeline stage.
+  int64_t usual_global_batch() const { return checked_mul(checked_mul(micro_batch, dp), pp); }
   /// GPUs of the job. cp multiplies, ep lives inside dp·cp.
   int64_t world() const { return dp * tp * pp * cp; }
 };

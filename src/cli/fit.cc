@@ -85,22 +85,29 @@ std::vector<Given> on_command_line(const Options& options) {
   return given;
 }
 
-Answer answer(const ModelSpec& model, std::string_view model_from, const Combination& combination,
-              bool explain) {
+// What all jobs of a list have in common.
+struct Asked {
+  const ModelSpec& model;
+  std::string model_from;
+  std::vector<std::string> options;  // on the command line
+  bool explain;
+};
+
+Answer answer(const Asked& asked, const Combination& combination) {
   Answer out;
   out.values = combination.values;
-  BuiltJob built = build_job(model, model_from, combination.settings);
-  built.job.explain = explain;
+  BuiltJob built = build_job(asked.model, asked.model_from, combination.settings);
+  built.job.explain = asked.explain;
+  built.job.options = asked.options;
   out.origins = std::move(built.origins);
   out.plan = combination.values.empty() ? fit(built.job) : predict(built.job);
   return out;
 }
 
 // In a list, an impossible value is a row of the table and not the end.
-Answer answer_or_refusal(const ModelSpec& model, std::string_view model_from,
-                         const Combination& combination, bool explain) {
+Answer answer_or_refusal(const Asked& asked, const Combination& combination) {
   try {
-    return answer(model, model_from, combination, explain);
+    return answer(asked, combination);
   } catch (const Error& error) {
     return {combination.values, {}, error.what(), error.exit_code(), {}};
   }
@@ -114,15 +121,13 @@ bool any_fits(const Report& report) {
 }
 
 // The answers to all combinations. Throws where there is none but refusals.
-std::vector<Answer> answers(const ModelSpec& model, std::string_view model_from,
-                            const Combinations& combinations, bool explain) {
-  if (combinations.options.empty())
-    return {answer(model, model_from, combinations.all.front(), explain)};
+std::vector<Answer> answers(const Asked& asked, const Combinations& combinations) {
+  if (combinations.options.empty()) return {answer(asked, combinations.all.front())};
   std::vector<Answer> out;
   for (const Combination& combination : combinations.all)
-    out.push_back(answer_or_refusal(model, model_from, combination, explain));
+    out.push_back(answer_or_refusal(asked, combination));
   if (std::ranges::none_of(out, [](const Answer& a) { return a.plan.has_value(); }))
-    answer(model, model_from, combinations.all.front(), explain);  // throws again
+    answer(asked, combinations.all.front());  // throws again
   return out;
 }
 
@@ -151,8 +156,10 @@ int run_fit(const Words& words) {
     say(options, check_weights(model, *weights));
 
   const bool explain = options.has("--explain");
+  Asked asked{model, model_from, {}, explain};
+  for (const auto& [option, text] : options.given) asked.options.push_back(option);
   const Combinations combinations = expand_lists(merge(on_command_line(options), request.settings));
-  const Report report{combinations.options, answers(model, model_from, combinations, explain)};
+  const Report report{combinations.options, answers(asked, combinations)};
 
   if (const std::string* pointers = options.find("--get")) {
     write_result(options, pick(render_json(report), *pointers, "--get"));

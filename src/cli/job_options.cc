@@ -165,7 +165,7 @@ class Builder {
     const bool bare = out_.job.model.bare_parameters.has_value();
     if (!find("--micro-batch") && !bare) assume("micro-batch 1");
     if (find("--global-batch")) return;
-    s.global_batch = product({s.micro_batch, s.dp, s.pp});
+    s.global_batch = s.usual_global_batch();
     from("global_batch", s.pp > 1 ? "micro-batch · dp · pp" : "micro-batch · dp");
     if (s.pp > 1 && !bare)
       assume(fmt::format("global batch {}: {} micro-batches, one for each stage", s.global_batch,
@@ -195,9 +195,22 @@ class Builder {
   BuiltJob out_;
 };
 
+// A file that says both dp and how many GPUs, as reports do, says dp twice: where the command line
+// changes what they divide into, dp follows.
+bool dp_follows(const std::vector<Given>& over, const std::vector<Given>& under) {
+  const auto any = [](const std::vector<Given>& given, std::initializer_list<const char*> options) {
+    return std::ranges::any_of(given, [&](const Given& g) {
+      return std::ranges::find(options, g.option) != options.end();
+    });
+  };
+  if (any(over, {"--gpus", "--cluster"})) return true;
+  return any(under, {"--gpus", "--cluster"}) && any(over, {"--tp", "--pp", "--cp"});
+}
+
 }  // namespace
 
 std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& under) {
+  const bool drop_dp = dp_follows(over, under);
   const size_t own = over.size();
   for (const Given& setting : under) {
     const bool hidden = std::any_of(
@@ -206,7 +219,7 @@ std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& unde
           return g.option == setting.option ||
                  std::ranges::find(replaced, setting.option) != replaced.end();
         });
-    if (!hidden) over.push_back(setting);
+    if (!hidden && !(drop_dp && setting.option == "--dp")) over.push_back(setting);
   }
   return over;
 }

@@ -183,7 +183,7 @@ constexpr auto kRows = std::to_array<SettingRow>({
 });
 
 // {what stands on the command line, what it replaces in a file}.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kReplaces{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReplaces{{
     {"--cluster", "--gpu"},
     {"--cluster", "--gpu-memory"},
     {"--cluster", "--gpus"},
@@ -194,6 +194,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kReplace
     {"--gpu", "--cluster"},
     {"--gpu-memory", "--gpu"},
     {"--gpus", "--cluster"},
+    {"--dp", "--gpus"},
     {"--precision", "--weight-dtype"},
     {"--precision", "--grad-dtype"},
     {"--precision", "--optimizer-dtype"},

@@ -17,13 +17,32 @@ struct Change {
   std::function<std::string(Job&)> apply;
 };
 
+bool says(const Job& job, std::string_view option) {
+  return std::ranges::find(job.options, option) != job.options.end();
+}
+
+// "8xdgx-a100", or where no such nodes are known "64xa100-80g".
+std::string cluster_text(const Cluster& cluster) {
+  for (const NodeSpec& node : node_presets())
+    if (node.gpu == cluster.gpu.name && node.gpus == cluster.gpus_per_node &&
+        cluster.gpus % node.gpus == 0 &&
+        (!cluster.host_memory || node.host_memory >= *cluster.host_memory))
+      return fmt::format("{}x{}", cluster.gpus / node.gpus, node.name);
+  return fmt::format("{}x{}", cluster.gpus, cluster.gpu.name);
+}
+
 std::string set_zero(Job& job, int stage) {
   Strategy& s = job.strategy;
   const bool possible = s.training ? s.zero < stage : stage == 3 && s.zero < 3;
   if (s.dp * s.cp < 2 || !possible) return {};
   if (s.data_parallel == DataParallelKind::data_parallel) return {};
   s.zero = stage;
-  return fmt::format("--zero {}", stage);
+  std::string option = fmt::format("--zero {}", stage);
+  // "--offload cpu" would take the parameters along under ZeRO-3.
+  if (stage == 3 && says(job, "--offload") && s.offload.parameters == Placement::gpu)
+    option += fmt::format(" --offload optimizer={},gradients={}", to_string(s.offload.optimizer),
+                          to_string(s.offload.gradients));
+  return option;
 }
 
 std::string set_recompute(Job& job, Recompute recompute) {
@@ -82,12 +101,22 @@ std::string more_gpus(Job& job) {
     set_data_parallel(next, dp);
     if (!surely_fits(next)) continue;
     job = next;
+    if (says(job, "--cluster")) return "--cluster " + cluster_text(job.cluster);
     return fmt::format("--gpus {}", next.cluster.gpus);
   }
   return {};
 }
 
+std::string more_memory(Job& job) {
+  const std::optional<Plan> plan = try_predict(job);
+  if (!plan) return {};
+  const int64_t gibibytes = ceil_div(plan->verdict.expected.count(), kGiB.count());
+  job.cluster.gpu.memory = kGiB * gibibytes;
+  return fmt::format("--gpu-memory {}GiB", gibibytes);
+}
+
 std::string bigger_gpu(Job& job) {
+  if (says(job, "--gpu-memory")) return more_memory(job);  // it wins over another GPU's own
   const GpuSpec* best = nullptr;
   for (const GpuSpec& gpu : gpu_presets()) {
     if (!gpu.cuda || gpu.memory <= job.cluster.gpu.memory) continue;
@@ -98,6 +127,7 @@ std::string bigger_gpu(Job& job) {
   }
   if (best == nullptr) return {};
   job.cluster.gpu = *best;
+  if (says(job, "--cluster")) return "--cluster " + cluster_text(job.cluster);
   return "--gpu " + best->name;
 }
 
@@ -135,7 +165,7 @@ const std::vector<Change>& changes() {
       {"1.5 times the traffic of data parallelism", [](Job& job) { return set_zero(job, 3); }},
       {"computes each layer's forward again: about a third more work",
        [](Job& job) { return set_recompute(job, Recompute::full); }},
-      {"all-reduces in every layer; half the replicas", more_tensor_parallel},
+      {"all-reduces in every layer; fewer replicas", more_tensor_parallel},
       {"rounds the moments to 8 bits",
        [](Job& job) -> std::string {
          Strategy& s = job.strategy;
@@ -162,6 +192,19 @@ const std::vector<Change>& changes() {
   return rows;
 }
 
+// What a change moves without naming it, where the command line or a default would hold it.
+std::string named_along(const Job& before, const Job& after) {
+  const Strategy &was = before.strategy, &is = after.strategy;
+  std::string out;
+  if (is.dp != was.dp && says(before, "--dp")) out += fmt::format(" --dp {}", is.dp);
+  const bool moved = is.usual_global_batch() != was.usual_global_batch();
+  const bool other = says(before, "--global-batch")
+                         ? is.global_batch != was.global_batch
+                         : moved && is.global_batch != is.usual_global_batch();
+  if (other) out += fmt::format(" --global-batch {}", is.global_batch);
+  return out;
+}
+
 constexpr size_t kMostSuggestions = 6;
 
 std::string joined(const std::vector<std::string>& parts, const char* between) {
@@ -180,7 +223,8 @@ std::vector<Suggestion> suggest(const Job& job) {
     if (option.empty()) continue;
     const std::optional<Plan> plan = try_predict(next);
     if (plan && plan->verdict.fits.value_or(false))
-      found.push_back({option, std::string(change.why), plan->verdict.expected});
+      found.push_back(
+          {option + named_along(job, next), std::string(change.why), plan->verdict.expected});
     if (found.size() == kMostSuggestions) return found;
   }
   if (!found.empty()) return found;
@@ -222,7 +266,8 @@ std::vector<Suggestion> suggest(const Job& job) {
   const Job last = apply_all(taken, options);
   for (const Change* change : taken) reasons.emplace_back(change->why);
   if (const std::optional<Plan> plan = try_predict(last))
-    found.push_back({joined(options, " "), joined(reasons, "; "), plan->verdict.expected});
+    found.push_back({joined(options, " ") + named_along(job, last), joined(reasons, "; "),
+                     plan->verdict.expected});
   return found;
 }
 

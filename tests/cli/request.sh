@@ -43,6 +43,13 @@ expect 0 fit --request "$scratch/job.json" --cluster dgx-h100
 expect_out "gpt2 on 8 × h100-80g"
 expect 0 fit --request "$scratch/job.json" --seq 128,256
 expect_out "--seq"
+# A report says gpus and dp; dp follows where the command line divides the GPUs anew.
+expect 0 fit gpt2 --gpu v100-32g --gpus 4 --json --output "$scratch/report.json"
+expect 0 fit --request "$scratch/report.json" --tp 2 --get /request/dp
+checks=$((checks + 1))
+[[ $out == 2 ]] || complain "dp does not follow"
+expect 0 fit --request "$scratch/report.json" --dp 2
+expect_out "gpt2 on 2 × v100-32g"
 
 bad() {  # TEXT JSON
   printf '%s' "$2" >"$scratch/bad.json"
