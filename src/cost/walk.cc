@@ -30,6 +30,7 @@ class Walk {
       : job_(job), folded_(folded), in_flight_(in_flight), policy_(textbook::states(job.strategy)) {
     for (const Run& run : folded.program.stages[static_cast<size_t>(stage)].runs)
       if (with_loss || block(run).part != BlockPart::loss) runs_.push_back(run);
+    interleave(stage);
     for (const Run& run : runs_) {
       const Bytes once = summary(run).kept * run.count;
       total_ += times(once, run);
@@ -103,17 +104,28 @@ class Walk {
     }
     return run.count;
   }
-  // The stage's layers in flight, shared out over its runs so that they add up exactly.
   int64_t layers_alive(const Run& run) const {
-    const int64_t chunks = in_flight_.chunks, of = job_.strategy.vpp;
-    if (of == 1) return checked_mul(run.count, chunks);
-    int64_t before = 0;  // layers of this stage ahead of the run
-    for (const Run& other : runs_) {
-      if (&other == &run) break;
-      if (block(other).part == BlockPart::layer) before += other.count;
-    }
-    return ceil_div(checked_mul(before + run.count, chunks), of) -
-           ceil_div(checked_mul(before, chunks), of);
+    if (chunks_.empty()) return checked_mul(run.count, in_flight_.chunks);
+    return checked_mul(run.count, chunks_alive_[chunk_of(run)]);
+  }
+  // Which of the stage's chunks holds this run; runs never reach over a chunk's end.
+  size_t chunk_of(const Run& run) const {
+    size_t chunk = 0;
+    while (chunk + 1 < chunks_.size() &&
+           run.first_layer >= chunks_[chunk].first + chunks_[chunk].count)
+      ++chunk;
+    return chunk;
+  }
+  void interleave(int64_t stage) {
+    const Strategy& s = job_.strategy;
+    if (s.vpp == 1) return;
+    chunks_ = layers_of_stage(job_.model.layers, s.pp, s.vpp, stage);
+    std::vector<int64_t> kept(chunks_.size());
+    for (const Run& run : runs_)
+      if (block(run).part == BlockPart::layer)
+        kept[chunk_of(run)] =
+            checked_add(kept[chunk_of(run)], checked_mul(summary(run).kept.count(), run.count));
+    chunks_alive_ = fullest_chunks({s.pp, s.vpp, s.micro_batches()}, stage, kept);
   }
   Bytes times(Bytes once, const Run& run) const {
     return run.count == 0 ? Bytes(0) : Bytes(once.count() / run.count) * copies_of(run);
@@ -212,7 +224,8 @@ class Walk {
     bool first = true;
     for (const Run& run : runs_) {
       live += summary(run).kept * run.count;
-      keep_higher(best, first, moment("forward", run, run.count - 1, live, {}, {}));
+      keep_higher(best, first,
+                  moment("forward", run, run.count - 1, std::min(live, total_), {}, {}));
     }
     return best;
   }
@@ -234,6 +247,8 @@ class Walk {
   const Job& job_;
   const FoldedProgram& folded_;
   HeldInFlight in_flight_;
+  std::vector<LayerRange> chunks_;     // of an interleaved stage; empty otherwise
+  std::vector<int64_t> chunks_alive_;  // micro-batches in each at the fullest moment
   StatePolicy policy_;
   std::vector<Run> runs_;
   Bytes total_;

@@ -86,6 +86,29 @@ const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks) {
   return *std::ranges::find(kRows, kind, &ScheduleRow::kind);
 }
 
+std::vector<int64_t> fullest_chunks(const PipelineShape& shape, int64_t stage,
+                                    std::span<const int64_t> weights) {
+  const int64_t p = shape.stages, v = shape.chunks;
+  const int64_t period = checked_mul(p, v), all = checked_mul(shape.micro_batches, v);
+  const int64_t held = interleaved_in_flight(shape, stage).chunks;
+  const auto chunk_of = [&](int64_t pass) { return static_cast<size_t>(pass % period / p); };
+
+  std::vector<int64_t> counts(static_cast<size_t>(v)), fullest;
+  int64_t most = -1;
+  // One period after the warm-up every count has come round again.
+  for (int64_t pass = 0; pass < std::min(all, checked_add(held, period)); ++pass) {
+    ++counts[chunk_of(pass)];
+    if (pass >= held) --counts[static_cast<size_t>(v) - 1 - chunk_of(pass - held)];
+    int64_t sum = 0;
+    for (size_t i = 0; i < counts.size(); ++i)
+      sum = checked_add(sum, checked_mul(counts[i], weights[i]));
+    if (sum <= most) continue;
+    most = sum;
+    fullest = counts;
+  }
+  return fullest;
+}
+
 std::vector<LayerRange> layers_of_stage(int64_t layers, int64_t stages, int64_t chunks,
                                         int64_t stage) {
   if (stages > layers)

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -45,6 +46,14 @@ struct ScheduleRow {
 
 /// The row of a schedule; `chunks` > 1 of one_f1b is its interleaved form.
 const ScheduleRow& schedule_row(ScheduleKind kind, int64_t chunks);
+
+/// Of an interleaved stage: the micro-batches that each chunk holds at the moment when the sum of
+/// counts times weights is highest; they add up to HeldInFlight::chunks. `weights`: bytes that one
+/// micro-batch keeps in each chunk, v of them. Forwards and backwards alternate after the warm-up,
+/// in Megatron-core's order (schedules.py, get_schedule_table): groups of p micro-batches, backward
+/// from the last chunk. m is a multiple of p.
+std::vector<int64_t> fullest_chunks(const PipelineShape& shape, int64_t stage,
+                                    std::span<const int64_t> weights);
 
 /// Consecutive layers.
 struct LayerRange {

@@ -20,5 +20,15 @@ TEST_CASE("interleaved chunks in flight add up to whole layers") {
   CHECK(activations(job, 2) == layer * 7);
 }
 
+TEST_CASE("chunks that keep different bytes are counted at their fullest moment") {
+  const Bytes layer = activations(on(small_job(8), 8, 1, 8), 1);
+  Job job = on(small_job(8), 2, 1, 2, 4);
+  job.strategy.vpp = 2;
+  job.strategy.trainable = {Trainable::Kind::last_layers, 4};
+  // Stage 0 has layers 0 and 1, frozen, and 4 and 5. Chunks go 0011 0011 forward and 1100 backward:
+  // of five in flight at most two are of the chunk that keeps something.
+  CHECK(activations(job, 0) == layer * 2 * 2);
+}
+
 }  // namespace
 }  // namespace memplan

@@ -256,5 +256,25 @@ TEST_SUITE("schedules") {
   }
 }
 
+TEST_CASE("an interleaved stage's chunks in flight, at the fullest moment for their weights") {
+  const PipelineShape shape{2, 2, 4};
+  using Counts = std::vector<int64_t>;
+  const auto fullest = [&](int64_t first, int64_t second) {
+    const int64_t weights[] = {first, second};
+    return fullest_chunks(shape, 0, weights);
+  };
+  // Forwards 0011 0011, backwards 1100: 3+2, then 4+1 held.
+  CHECK(fullest(1, 1) == Counts{3, 2});
+  CHECK(fullest(10, 1) == Counts{4, 1});
+  CHECK(fullest(1, 10) == Counts{3, 2});
+  const int64_t equal[] = {7, 7, 7};
+  for (int64_t stage = 0; stage < 4; ++stage) {
+    const PipelineShape deep{4, 3, 16};
+    const Counts counts = fullest_chunks(deep, stage, equal);
+    CHECK(counts[0] + counts[1] + counts[2] ==
+          schedule_row(ScheduleKind::one_f1b, 3).in_flight(deep, stage).chunks);
+  }
+}
+
 }  // namespace
 }  // namespace memplan
