@@ -176,6 +176,7 @@ const Topic& find_topic(const std::string& word) {
     if (topic.name == word || topic.name == word + "s") return topic;
     names.push_back(topic.name);
   }
+  names.push_back("zero3");
   throw Error(ErrorKind::bad_input, "show",
               "'" + printable(word) + "' is nothing that can be shown", name_hint(word, names));
 }

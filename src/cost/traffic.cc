@@ -204,13 +204,12 @@ void add_pipeline(const Job& job, const FoldedProgram& folded, int64_t stage, Me
              forward, message});
   if (!s.training) return;
   meter.add({Collective::send_receive, CommGroup::pipeline_parallel, "backward",
-             "gradients of activations", backward, message});
+             "activation gradients", backward, message});
   if (!job.model.tie_embeddings || (stage != 0 && stage != s.pp - 1)) return;
   for (const Run& run : folded.program.stages[static_cast<size_t>(s.pp - 1)].runs)
     for (const Param& p : folded.program.blocks[static_cast<size_t>(run.block)].graph.params)
       if (p.tied_copy && p.trainable)
-        meter.add({Collective::all_reduce, CommGroup::embedding, "backward",
-                   "gradient of the tied embedding", 1,
+        meter.add({Collective::all_reduce, CommGroup::embedding, "backward", "tied embedding", 1,
                    Bytes(checked_mul(p.local_elements(), size_of(s.precision.gradient)))});
 }
 
@@ -232,7 +231,7 @@ std::vector<Traffic> data_parallel_module(const Job& job, const FoldedProgram& f
              s.micro_batches(), outputs});
   if (s.training) {
     meter.add({Collective::send_receive, CommGroup::data_parallel, "backward",
-               "gradients of outputs from GPU 0", s.micro_batches(), outputs});
+               "output gradients from GPU 0", s.micro_batches(), outputs});
     meter.add({Collective::send_receive, CommGroup::data_parallel, "backward", "gradients to GPU 0",
                s.micro_batches(),
                Bytes(checked_mul(all.trainable, size_of(s.precision.gradient)))});

@@ -1,5 +1,7 @@
 #include "policy/textbook.h"
 
+#include <algorithm>
+
 #include "memplan/error.h"
 
 namespace memplan::textbook {
@@ -58,6 +60,9 @@ std::vector<std::string> not_modelled(const Job& job) {
         "activations, communication within the model and FLOPs: only the number of "
         "parameters is known");
   }
+  const std::vector<bool>& sliding = job.model.layer_is_sliding;
+  if (std::find(sliding.begin(), sliding.end(), true) != sliding.end())
+    out.push_back("sliding windows: attention is taken over the whole sequence");
   out.push_back("temporary buffers inside operators and the optimizer step");
   out.push_back("the caching allocator's rounding and fragmentation");
   out.push_back("step time");

@@ -40,12 +40,11 @@ std::string headline(const Plan& plan, const TextStyle& style) {
                                              : "the fullest");
   if (v.low != v.high)
     numbers += fmt::format(" (between {} and {})", format_bytes(v.low), format_bytes(v.high));
-  out += '\n' + numbers;
-  if (v.risk == Risk::does_not_fit) {
-    if (v.headroom() < Bytes(0)) out += ", " + format_bytes(Bytes(0) - v.headroom()) + " too much";
-    if (!v.reason.empty()) out += "\n" + v.reason;
-  }
-  return out + '\n';
+  const bool over = v.risk == Risk::does_not_fit && v.headroom() < Bytes(0);
+  if (over) numbers += ", " + format_bytes(Bytes(0) - v.headroom()) + " too much";
+  out += '\n' + wrap(numbers, "", style.width);
+  if (v.risk == Risk::does_not_fit && !v.reason.empty()) out += v.reason + '\n';
+  return out;
 }
 
 std::string job_line(const Plan& plan, const TextStyle& style) {
@@ -132,7 +131,9 @@ std::string hyphened(std::string text) {
   return text;
 }
 
-// What is sent is shortened to `most_words` columns.
+constexpr size_t kTrafficRows = 6;
+
+// What is sent is shortened to `most_words` columns; the largest rows stand alone.
 std::string traffic_table(const std::vector<TrafficSum>& sums, size_t most_words,
                           const TextStyle& style) {
   using enum Align;
@@ -144,10 +145,15 @@ std::string traffic_table(const std::vector<TrafficSum>& sums, size_t most_words
              {"times"},
              {"message"},
              {"sent"}});
-  Bytes total;
+  Bytes total, rest;
+  size_t shown = 0;
   for (const TrafficSum& sum : sums) {
     const Traffic& row = *sum.first;
     total += sum.sent;
+    if (sums.size() > kTrafficRows + 1 && ++shown > kTrafficRows) {
+      rest += sum.sent;
+      continue;
+    }
     std::string group = row.group.substr(0, row.group.find("_parallel"));
     std::string collective = hyphened(row.collective);
     if (row.algorithm == "tree") collective += " (tree)";
@@ -160,6 +166,14 @@ std::string traffic_table(const std::vector<TrafficSum>& sums, size_t most_words
                {(sum.one_size ? "" : "≤ ") + fine_size_text(sum.message)},
                {fine_size_text(sum.sent)}});
   }
+  if (rest > Bytes(0))
+    table.add({{fmt::format("  … and {} smaller", sums.size() - kTrafficRows)},
+               {},
+               {},
+               {},
+               {},
+               {},
+               {fine_size_text(rest)}});
   if (sums.size() > 1)
     table.add({{"  each GPU sends"}, {}, {}, {}, {}, {}, {fine_size_text(total), Ink::bold}});
   return table.render(0, style.color);
@@ -211,20 +225,16 @@ std::string suggestions(const Plan& plan, const TextStyle& style) {
   });
   Table table({Align::left, Align::right, Align::left}, style.width);
   for (const Suggestion& suggestion : plan.suggestions) {
-    std::vector<Cell> cells = {{"  " + suggestion.change, Ink::green},
-                               {size_text(suggestion.device)}};
-    if (beside) cells.push_back({suggestion.why, Ink::dim});
-    table.add(std::move(cells));
+    table.add({{"  " + suggestion.change, Ink::green},
+               {size_text(suggestion.device)},
+               {suggestion.why, Ink::dim}});
   }
-  std::string out = paint("It fits with", Ink::bold, style.color) + '\n';
-  const std::string rows = table.render(0, style.color);
-  if (beside) return out + rows;
-  size_t begin = 0;
-  for (const Suggestion& suggestion : plan.suggestions) {
-    const size_t end = rows.find('\n', begin) + 1;
-    out += rows.substr(begin, end - begin) + wrap(suggestion.why, "      ", style.width);
-    begin = end;
-  }
+  const std::string heading = paint("It fits with", Ink::bold, style.color) + '\n';
+  if (beside) return heading + table.render(0, style.color);
+  std::string out = heading;
+  for (const Suggestion& suggestion : plan.suggestions)
+    out += paint(wrap(suggestion.change, "  ", style.width), Ink::green, style.color) +
+           wrap(format_bytes(suggestion.device) + ": " + suggestion.why, "      ", style.width);
   return out;
 }
 

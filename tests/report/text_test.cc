@@ -87,6 +87,22 @@ TEST_CASE("traffic of one collective and phase is one row") {
   CHECK(has(out, "* over the network between nodes"));
 }
 
+TEST_CASE("many kinds of traffic: the largest stand alone, the rest together") {
+  Plan plan = hand_made();
+  for (int i = 1; i <= 9; ++i) {
+    Traffic row = {"tensor_parallel", "all_reduce", "ring", "forward", "layer", 2, 1, kMiB,
+                   kMiB * i,          false};
+    row.ranks = i + 1;
+    plan.communication.push_back(row);
+  }
+  const std::string out = text(plan);
+  CHECK(has(out, "tensor × 10"));
+  CHECK_FALSE(has(out, "tensor × 4 "));
+  CHECK(has(out, "… and 3 smaller"));
+  CHECK(has(out, "6.00 MiB\n"));   // 1 + 2 + 3
+  CHECK(has(out, "45.00 MiB\n"));  // all
+}
+
 TEST_CASE("limits, suggestions and notes") {
   Plan plan = hand_made();
   plan.limits = {4, 2048, 1};
@@ -99,7 +115,7 @@ TEST_CASE("limits, suggestions and notes") {
   CHECK(has(out, "  --zero 1  6.00 GiB  more traffic\n"));
   CHECK(has(out, "Warning  mind this\nAssumed  a; b\nLeft out  c\n"));
   plan.suggestions[0].change = "--recompute full --micro-batch 1 --offload optimizer=cpu";
-  CHECK(has(text(plan), "cpu  6.00 GiB\n      more traffic\n"));
+  CHECK(has(text(plan), "cpu\n      6.00 GiB: more traffic\n"));
 }
 
 TEST_CASE("a name cannot steer the terminal") {
