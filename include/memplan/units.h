@@ -62,7 +62,7 @@ constexpr Bytes kGiB{int64_t{1} << 30};
 /// Throws Error{bad_input} on anything else, on negative values and above 2^62.
 Bytes parse_bytes(std::string_view text, std::string_view where);
 
-/// "14.96 GiB"; below 0.1 GiB in MiB, KiB or B. Rounds to two decimals.
+/// "14.96 GiB"; below 0.01 GiB in MiB, KiB or B. Rounds to two decimals.
 std::string format_bytes(Bytes bytes);
 
 /// "8,030,261,248".

@@ -118,7 +118,7 @@ Bytes parse_bytes(std::string_view text, std::string_view where) {
 std::string format_bytes(Bytes bytes) {
   const double count = static_cast<double>(bytes.count());
   const double magnitude = std::abs(count);
-  if (magnitude >= 0.1 * 0x1p30 || bytes.count() == 0)
+  if (magnitude >= 0.01 * 0x1p30 || bytes.count() == 0)
     return fmt::format("{:.2f} GiB", count / 0x1p30);
   if (magnitude >= 0x1p20) return fmt::format("{:.2f} MiB", count / 0x1p20);
   if (magnitude >= 0x1p10) return fmt::format("{:.2f} KiB", count / 0x1p10);
