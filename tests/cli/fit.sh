@@ -62,7 +62,7 @@ expect 0 fit llama3-8b --gpu h100-80g --gpus 16 --tp 1,2,3 --zero 1,3 --attentio
 expect_out "--tp  --zero"
 expect_out "refused [1]"
 checks=$((checks + 1))
-[[ $(grep -c ' fits$\| does not fit$\|refused \[1\]$' <<<"$out") == 6 ]] || complain "not six rows"
+[[ $(grep -c ' fits$\| tight$\| does not fit$\|refused \[1\]$' <<<"$out") == 6 ]] || complain "not six rows"
 expect 1 fit llama3-8b --gpu v100-16g,v100-32g
 expect 2 fit llama3-8b --gpu h100-80g --gpus 16 --tp 3,5
 expect_err "--gpus: 16 GPUs cannot be cut"

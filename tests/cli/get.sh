@@ -35,5 +35,5 @@ expect_err "--layers"
 expect 2 show zero3 --params 1099511627776 --layers 1000000
 expect_err "--layers"
 expect 2 show zero4
-expect_err "models"
+expect_err "did you mean 'zero3'?"
 finish
