@@ -91,6 +91,7 @@ TEST_CASE(
   const Plan whole = predict(job);
   job.cluster.gpu = custom_gpu(Bytes(whole.verdict.expected.count() / 3));
   const std::vector<Suggestion> found = suggest(job);
+  REQUIRE_FALSE(found.empty());
   for (const Suggestion& suggestion : found)
     if (suggestion.change.find("--gpu ") == std::string::npos)
       CHECK(suggestion.device <= job.cluster.gpu.memory);
