@@ -1,6 +1,7 @@
 // A job: a model, a strategy and the GPUs it runs on.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,14 @@
 
 namespace memplan {
 
+/// Whose kernels run: some keep other tensors on the CPU than on CUDA.
+enum class Backend : uint8_t { cuda, cpu };
+
 struct Job {
   ModelSpec model;
   Strategy strategy;
   Cluster cluster;
+  Backend backend = Backend::cuda;
   bool explain = false;  ///< fill formulas
   /// What was taken for granted while the job was put together; reports list it first.
   std::vector<std::string> assumptions;

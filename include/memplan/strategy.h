@@ -1,6 +1,7 @@
 // Strategy: how the job is cut over GPUs, stored and trained. Names are the field's own.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -31,6 +32,41 @@ enum class ScheduleKind : uint8_t {
 
 enum class OptimizerKind : uint8_t { adamw, adam, sgd, sgd_momentum, adafactor, lion, adam8bit };
 
+/// How PyTorch's optimizers run over the parameters.
+enum class OptimizerImpl : uint8_t {
+  automatic,  ///< what PyTorch chooses: foreach on CUDA
+  foreach_,   ///< one kernel over lists of tensors: temporaries for all parameters at once
+  fused,      ///< one kernel that keeps none
+  forloop,    ///< one parameter after the other
+};
+
+/// How the loss of a language model is computed.
+enum class LossKind : uint8_t {
+  cross_entropy,  ///< logits as a tensor, up-cast to fp32
+  liger,          ///< Liger's fused linear cross-entropy, in chunks of tokens
+  unsloth,        ///< Unsloth's fused linear cross-entropy
+  chunked,        ///< torchtune's and torchtitan's: logits of a few chunks of the sequence
+};
+
+/// Whose kernels run norms, rotary embedding and gated activations.
+enum class KernelKind : uint8_t {
+  eager,  ///< PyTorch's operators, one by one
+  liger,  ///< Liger-Kernel
+};
+
+/// How frozen weights are stored (bitsandbytes).
+enum class QuantKind : uint8_t { none, nf4, fp4, int8 };
+struct Quantization {
+  QuantKind kind = QuantKind::none;
+  bool double_quant = false;  ///< the blocks' scales are quantized too
+};
+
+/// The version of a library that a fact holds for.
+struct Version {
+  int major = 0, minor = 0, patch = 0;
+  friend auto operator<=>(const Version&, const Version&) = default;
+};
+
 enum class Recompute : uint8_t { none, selective, full };
 
 /// What a layer keeps for backward, by which published model.
@@ -42,6 +78,7 @@ enum class ActivationModel : uint8_t {
 enum class AttentionKind : uint8_t {
   unfused,  ///< scores, softmax and dropout are tensors
   flash,    ///< one kernel that keeps q, k, v, its output and the log-sum-exp
+  sdpa,     ///< PyTorch's scaled_dot_product_attention: flash, memory-efficient or math
 };
 
 enum class Placement : uint8_t { gpu, cpu, nvme };
@@ -61,6 +98,7 @@ struct Precision {
   DType optimizer = DType::f32;  ///< of moments
   std::optional<DType> master = DType::f32;
   DType activation = DType::bf16;
+  std::optional<DType> autocast;  ///< dtype of torch.autocast's matrix products
 };
 
 enum class PeftKind : uint8_t {
@@ -113,8 +151,20 @@ struct Strategy {
 
   Precision precision;
   OptimizerKind optimizer = OptimizerKind::adamw;
+  OptimizerImpl optimizer_impl = OptimizerImpl::automatic;
+  bool clip_gradients = false;  ///< clip_grad_norm_ before the step
   ActivationModel activations = ActivationModel::korthikanti;
   AttentionKind attention = AttentionKind::unfused;
+  bool padding_mask = false;  ///< batches come with an attention mask that masks something
+  LossKind loss = LossKind::cross_entropy;
+  int64_t loss_chunks = 8;  ///< of LossKind::chunked
+  KernelKind kernels = KernelKind::eager;
+  bool keep_outputs = false;  ///< the training loop holds the model's outputs during backward
+  Quantization quantization;  ///< of frozen weights
+  bool compile = false;       ///< torch.compile
+  bool gradient_as_bucket_view = false;      ///< DDP: gradients live in its buckets
+  int64_t bucket_bytes = int64_t{25} << 20;  ///< DDP: bucket_cap_mb; the first is 1 MiB
+  Version torch{2, 14, 1}, transformers{5, 12, 1};
   Recompute recompute = Recompute::none;
   Offload offload;
   PeftSpec peft;
@@ -149,6 +199,14 @@ template <>
 const std::vector<NameRow<ScheduleKind>>& names_of();
 template <>
 const std::vector<NameRow<OptimizerKind>>& names_of();
+template <>
+const std::vector<NameRow<OptimizerImpl>>& names_of();
+template <>
+const std::vector<NameRow<LossKind>>& names_of();
+template <>
+const std::vector<NameRow<KernelKind>>& names_of();
+template <>
+const std::vector<NameRow<QuantKind>>& names_of();
 template <>
 const std::vector<NameRow<Recompute>>& names_of();
 template <>

@@ -97,7 +97,7 @@ class Predictor {
 
   // Some models' scores carry a bias that no fused kernel takes; their operators stay unfused.
   void tell_unfused_attention() {
-    if (plan_.job.strategy.attention != AttentionKind::flash) return;
+    if (plan_.job.strategy.attention == AttentionKind::unfused) return;
     for (const Block& block : folded_.program.blocks)
       for (const Op& op : block.graph.ops)
         if (op.kind == "attention_scores") {

@@ -57,6 +57,48 @@ const std::vector<NameRow<OptimizerKind>>& names_of<OptimizerKind>() {
 }
 
 template <>
+const std::vector<NameRow<OptimizerImpl>>& names_of<OptimizerImpl>() {
+  static const std::vector<NameRow<OptimizerImpl>> rows = {
+      {OptimizerImpl::automatic, "auto", "what PyTorch chooses: foreach on CUDA"},
+      {OptimizerImpl::foreach_, "foreach", "lists of tensors: temporaries for all at once"},
+      {OptimizerImpl::fused, "fused", "one kernel without temporaries"},
+      {OptimizerImpl::forloop, "forloop", "one parameter after the other"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<LossKind>>& names_of<LossKind>() {
+  static const std::vector<NameRow<LossKind>> rows = {
+      {LossKind::cross_entropy, "cross-entropy", "all logits at once, in fp32"},
+      {LossKind::liger, "liger", "Liger's fused linear cross-entropy"},
+      {LossKind::unsloth, "unsloth", "Unsloth's fused linear cross-entropy"},
+      {LossKind::chunked, "chunked", "logits of one chunk of the sequence at a time"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<KernelKind>>& names_of<KernelKind>() {
+  static const std::vector<NameRow<KernelKind>> rows = {
+      {KernelKind::eager, "eager", "PyTorch's operators, one by one"},
+      {KernelKind::liger, "liger", "Liger-Kernel's norms, rotary embedding and SwiGLU"},
+  };
+  return rows;
+}
+
+template <>
+const std::vector<NameRow<QuantKind>>& names_of<QuantKind>() {
+  static const std::vector<NameRow<QuantKind>> rows = {
+      {QuantKind::none, "none", "weights as --precision says"},
+      {QuantKind::nf4, "nf4", "4 bits, NormalFloat (QLoRA)"},
+      {QuantKind::fp4, "fp4", "4 bits, floating point"},
+      {QuantKind::int8, "int8", "8 bits (LLM.int8)"},
+  };
+  return rows;
+}
+
+template <>
 const std::vector<NameRow<Recompute>>& names_of<Recompute>() {
   static const std::vector<NameRow<Recompute>> rows = {
       {Recompute::none, "none", "everything is kept for backward"},
@@ -80,6 +122,9 @@ const std::vector<NameRow<AttentionKind>>& names_of<AttentionKind>() {
   static const std::vector<NameRow<AttentionKind>> rows = {
       {AttentionKind::unfused, "unfused", "scores and softmax are tensors: s² memory"},
       {AttentionKind::flash, "flash", "one kernel that keeps the log-sum-exp alone"},
+      {AttentionKind::sdpa, "sdpa", "PyTorch's own choice of kernel"},
+      {AttentionKind::unfused, "eager", "unfused, by HuggingFace's name"},
+      {AttentionKind::flash, "flash_attention_2", "flash, by HuggingFace's name"},
   };
   return rows;
 }
@@ -122,6 +167,10 @@ template Framework parse_name<Framework>(std::string_view, std::string_view);
 template DataParallelKind parse_name<DataParallelKind>(std::string_view, std::string_view);
 template ScheduleKind parse_name<ScheduleKind>(std::string_view, std::string_view);
 template OptimizerKind parse_name<OptimizerKind>(std::string_view, std::string_view);
+template OptimizerImpl parse_name<OptimizerImpl>(std::string_view, std::string_view);
+template LossKind parse_name<LossKind>(std::string_view, std::string_view);
+template KernelKind parse_name<KernelKind>(std::string_view, std::string_view);
+template QuantKind parse_name<QuantKind>(std::string_view, std::string_view);
 template Recompute parse_name<Recompute>(std::string_view, std::string_view);
 template ActivationModel parse_name<ActivationModel>(std::string_view, std::string_view);
 template AttentionKind parse_name<AttentionKind>(std::string_view, std::string_view);
@@ -132,8 +181,10 @@ const std::vector<NameRow<Precision>>& precisions() {
   using D = DType;
   const auto row = [](std::string_view name, D weight, D gradient, D optimizer,
                       std::optional<D> master, D activation, std::string_view meaning) {
-    return NameRow<Precision>{
-        {std::string(name), weight, gradient, optimizer, master, activation}, name, meaning};
+    return NameRow<Precision>{{std::string(name), weight, gradient, optimizer, master, activation,
+                               name.starts_with("amp-") ? std::optional(activation) : std::nullopt},
+                              name,
+                              meaning};
   };
   static const std::vector<NameRow<Precision>> rows = {
       row("fp32", D::f32, D::f32, D::f32, {}, D::f32, "everything in 32 bits"),

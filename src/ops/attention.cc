@@ -96,8 +96,8 @@ TensorId flash(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& sp
 TensorId attention(Graph& g, TensorId q, TensorId k, TensorId v, const Attention& spec) {
   const int64_t keys = spec.keys > 0 ? spec.keys : g.context.full_sequence;
   ring_exchange(g, k, v);
-  return g.context.attention == AttentionKind::flash ? flash(g, q, k, v, spec, keys)
-                                                     : unfused(g, q, k, v, spec, keys);
+  return g.context.attention != AttentionKind::unfused ? flash(g, q, k, v, spec, keys)
+                                                       : unfused(g, q, k, v, spec, keys);
 }
 
 TensorId slice(Graph& g, TensorId whole, std::string_view name, int64_t elements) {

@@ -137,7 +137,7 @@ const std::vector<Change>& changes() {
       {"costs nothing: the kernel keeps no scores",
        [](Job& job) -> std::string {
          Strategy& s = job.strategy;
-         if (!s.training || s.attention == AttentionKind::flash || job.model.bare_parameters ||
+         if (!s.training || s.attention != AttentionKind::unfused || job.model.bare_parameters ||
              s.activations == ActivationModel::zero)
            return {};
          s.attention = AttentionKind::flash;
