@@ -1,0 +1,459 @@
+#!/usr/bin/env python3
+"""Reference memory of one real PyTorch training step.
+
+Runs a real model (HuggingFace transformers, optionally peft) through real
+PyTorch autograd, optimizer and sharding code, and records every tensor storage
+that is allocated and freed. Three modes:
+
+  fake  every tensor is a FakeTensor: shapes, dtypes and lifetimes are PyTorch's
+        own, no memory is used, and no GPU is needed. A world of any size runs
+        as one rank on the `fake` process group. Not for DDP.
+  cpu   the same with real tensors in host memory: for DDP, on small models.
+  cuda  the same step on a real GPU. Adds torch.cuda's own statistics
+        (allocated, active, reserved peaks) and the device memory in use
+        outside the allocator.
+
+What `fake` cannot see: the 512-byte rounding and segments of the CUDA caching
+allocator, cuBLAS workspaces, CUDA context, NCCL buffers, and temporaries inside
+one kernel. `cuda` sees all but the NCCL buffers of a fake process group.
+
+usage: trace_step.py --mode fake|cpu|cuda [--history DIR] [--events] CASE.json [CASE.json ...] > results.jsonl
+
+--history (cuda only) also writes DIR/ID.json.gz: every event of the caching allocator, as
+[action, address, bytes, stream] in PyTorch's own words (alloc, free_requested, free_completed,
+segment_alloc, segment_free, segment_map, segment_unmap, oom).
+
+--events prints, in place of the result line, one line for each ATen operator of the last step (and of its last
+micro-batch), in order: `phase operator live_bytes live_delta module outputs`, separated by blanks. live_bytes is what lives when
+the operator returns, live_delta what that is more than on the line before, frees between the two included; module is
+the innermost nn.Module whose forward is running (in backward: "-", or the module that checkpointing runs again), and
+outputs the dtype and sizes of the tensors it returned. A case starts with the line `# ID mode` and each phase with
+`phase start live_bytes 0`.
+
+A case (defaults in DEFAULTS below):
+  id         a name
+  config     a HuggingFace config.json as an object ("model_type" is required)
+  batch,seq  micro-batch size and sequence length
+  weights    dtype that parameters are stored in: "bfloat16", "float16", "float32"
+  autocast   dtype of torch.autocast, or null
+  attention  "sdpa" or "eager"
+  checkpoint true for HuggingFace gradient checkpointing
+  dropout    false sets every *_dropout/pdrop of the config to 0
+  padding_mask  true passes an attention mask with real padding
+  keep_outputs  true if the loop keeps the model's outputs alive in backward
+  optimizer  {"name": "adamw"|"adam"|"sgd"|"sgd_momentum"|"adafactor"|null,
+              "impl": "foreach"|"fused"|"forloop"}
+  clip       true for clip_grad_norm_
+  micro_batches  gradient accumulation steps
+  peft       null or arguments of peft.LoraConfig
+  parallel   {"kind": "none"}
+             {"kind": "ddp", "bucket_view": bool}   modes cpu and cuda
+             {"kind": "fsdp2", "world": N, "param_dtype": "bfloat16",
+              "reduce_dtype": "float32", "reshard_after_forward": true}
+             {"kind": "tp", "world": N}   Llama-like models: Megatron-style plan
+             {"kind": "fsdp2_tp", "world": N, "tp": T, ...}
+
+Result, one JSON object a line; all figures are bytes:
+  parameters, trainable  numbers of parameters (whole model, not the shard)
+  categories   live bytes at the end of the second step's forward:
+               parameters, gradients, optimizer, buffers, activations
+  peak         {phase: bytes} highest live bytes within forward, backward, step,
+               of the last step (optimizer states exist by then) and, with
+               gradient accumulation, of its last micro-batch (gradients exist)
+  peak_at      for each phase, the operator that reached it
+  peak512      the same, each storage rounded up to 512 bytes
+  cuda         only in cuda mode: torch.cuda.memory_stats figures and
+               outside_allocator (device memory used minus reserved);
+               {"oom": true, ...} where the step ran out of memory
+"""
+import argparse
+import contextlib
+import gc
+import gzip
+import json
+import os
+import sys
+import traceback
+import weakref
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+DEFAULTS = dict(
+    batch=1, seq=512, weights="bfloat16", autocast=None, attention="sdpa", checkpoint=False,
+    dropout=True, padding_mask=False, keep_outputs=True, clip=False, micro_batches=1, peft=None,
+    optimizer=dict(name="adamw", impl="foreach"), parallel=dict(kind="none"),
+)
+
+# The class a family is trained with, where it is not AutoModelForCausalLM.
+HEADS = {"bert": "AutoModelForMaskedLM", "roberta": "AutoModelForMaskedLM", "deberta-v2": "AutoModelForMaskedLM",
+         "t5": "AutoModelForSeq2SeqLM"}
+
+
+def local(tensor):
+    """The tensor that really holds this rank's bytes."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+class StorageLedger(TorchDispatchMode):
+    """Counts the bytes of every live storage created while it is on."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = {}
+        self.bytes = self.bytes512 = 0
+        self.phase = "setup"
+        self.peak, self.peak512, self.peak_at = {}, {}, {}
+        self.events = None  # while a list: what --events prints
+        self.modules = []   # names of the modules whose forward is running
+
+    def track(self, tensor):
+        if not isinstance(tensor, torch.Tensor):
+            return
+        try:
+            storage = local(tensor).untyped_storage()
+        except (NotImplementedError, RuntimeError):
+            return
+        key = storage._cdata
+        if key in self.live and self.live[key][1]() is storage:
+            self._resize(key, storage)
+            return
+        n = storage.nbytes()
+        self.live[key] = [n, weakref.ref(storage)]
+        self._add(n)
+        weakref.finalize(storage, self._free, key)
+
+    def _add(self, n, sign=1):
+        self.bytes += sign * n
+        self.bytes512 += sign * (-(-n // 512) * 512)
+
+    def _resize(self, key, storage):
+        n = storage.nbytes()
+        if n != self.live[key][0]:
+            self._add(self.live[key][0], -1)
+            self._add(n)
+            self.live[key][0] = n
+
+    def _free(self, key):
+        entry = self.live.pop(key, None)
+        if entry:
+            self._add(entry[0], -1)
+
+    def enter(self, phase):
+        self.phase = phase
+        self.peak[phase], self.peak512[phase], self.peak_at[phase] = self.bytes, self.bytes512, "start"
+        self.record("start", None)
+
+    def record(self, name, out):
+        if self.events is None or name == "prim.device.default":  # a query, not an operator
+            return
+        before = self.events[-1][2] if self.events and name != "start" else self.bytes
+        outputs = ",".join(f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}".replace(" ", "")
+                           for t in tree_leaves(out) if isinstance(t, torch.Tensor))
+        self.events.append((self.phase, name, self.bytes, self.bytes - before,
+                            self.modules[-1] if self.modules else "-", outputs or "-"))
+
+    def name_modules(self, model):
+        """Keeps `modules` up to date in every call of a submodule."""
+        names = {module: name or "(model)" for name, module in model.named_modules()}
+        call = torch.nn.Module.__call__
+
+        def named_call(module, *args, **kwargs):
+            self.modules.append(names.get(module, type(module).__name__))
+            try:
+                return call(module, *args, **kwargs)
+            finally:
+                self.modules.pop()
+        torch.nn.Module.__call__ = named_call
+
+    def note(self, name):
+        if self.phase not in self.peak:
+            self.enter(self.phase)
+        if self.bytes > self.peak[self.phase]:
+            self.peak[self.phase], self.peak_at[self.phase] = self.bytes, name
+        self.peak512[self.phase] = max(self.peak512[self.phase], self.bytes512)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(hasattr(t, "to_local") for t in types):
+            return NotImplemented  # let DTensor unwrap: its local operators come back here
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            self.track(leaf)
+        if "resize_" in str(func) and args:
+            self.track(args[0])
+        self.note(str(func))
+        self.record(str(func), out)
+        return out
+
+
+def live_bytes(tensors):
+    seen, total = set(), 0
+    for t in tensors:
+        if not isinstance(t, torch.Tensor):
+            continue
+        storage = local(t).untyped_storage()
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
+            total += storage.nbytes()
+    return total
+
+
+def build_model(case, device):
+    import transformers
+    config_json = dict(case["config"])
+    config = transformers.AutoConfig.for_model(config_json.pop("model_type"), **config_json)
+    if not case["dropout"]:
+        for name in vars(config):
+            if "dropout" in name or name.endswith("pdrop"):
+                if isinstance(getattr(config, name), float):
+                    setattr(config, name, 0.0)
+    config.use_cache = False
+    config._attn_implementation = case["attention"]
+    kind = HEADS.get(config.model_type, "AutoModelForCausalLM")
+    with torch.device(device):
+        model = getattr(transformers, kind).from_config(config, dtype=getattr(torch, case["weights"]))
+    model.train()
+    if case["peft"]:
+        from peft import LoraConfig, get_peft_model
+        if case["checkpoint"]:
+            model.enable_input_require_grads()
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **case["peft"]))
+    if case["checkpoint"]:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model, config
+
+
+def undo_tracing_detection():
+    """Makes transformers take the branches of a real run, not those it keeps for graph tracing.
+
+    Under fake tensors it would otherwise build an explicit causal mask and repeat K and V to all heads.
+    """
+    import transformers.masking_utils as masks
+    masks.is_tracing = lambda tensor=None: tensor is not None  # a padding mask counts as one with real padding
+    masks.find_packed_sequence_indices = lambda position_ids: None
+    rand = torch.rand
+    torch.rand = lambda *size, **kw: 0.5 if size == ([],) else rand(*size, **kw)  # layerdrop draws
+
+
+def allow_fake_conversion():
+    """Lets nn.Module.to() convert fake parameters in place of swapping them, which fake tensors refuse."""
+    def apply(module, convert, recurse=True):
+        for child in module.children():
+            child._apply(convert)
+        for name, p in module._parameters.items():
+            if p is not None:
+                new = convert(p.data)
+                if new.dtype != p.dtype or new.device != p.device:
+                    module._parameters[name] = torch.nn.Parameter(new, p.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = convert(buffer)
+        return module
+    torch.nn.Module._apply = apply
+
+
+def build_mesh(case, device):
+    """The (dp, tp) mesh of this rank, on a process group that never communicates."""
+    plan = case["parallel"]
+    if plan["kind"] == "none":
+        return None
+    if plan["kind"] == "ddp":  # its buckets do not depend on the world, and its reducer needs a real group
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+        return None
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=plan["world"])
+    tp = plan.get("tp", plan["world"] if plan["kind"] == "tp" else 1)
+    return init_device_mesh(device, (plan["world"] // tp, tp), mesh_dim_names=("dp", "tp"))
+
+
+def parallelize(model, case, mesh):
+    plan = case["parallel"]
+    kind = plan["kind"]
+    if kind == "none":
+        return model
+    layers = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 0)
+    if kind == "ddp":
+        return torch.nn.parallel.DistributedDataParallel(
+            model, gradient_as_bucket_view=plan.get("bucket_view", False))
+    if kind in ("tp", "fsdp2_tp"):
+        from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+        for layer in layers:
+            parallelize_module(layer, mesh["tp"], {
+                "self_attn.q_proj": ColwiseParallel(), "self_attn.k_proj": ColwiseParallel(),
+                "self_attn.v_proj": ColwiseParallel(), "self_attn.o_proj": RowwiseParallel(),
+                "mlp.gate_proj": ColwiseParallel(), "mlp.up_proj": ColwiseParallel(),
+                "mlp.down_proj": RowwiseParallel()})
+    if kind in ("fsdp2", "fsdp2_tp"):
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+        policy = MixedPrecisionPolicy(
+            param_dtype=getattr(torch, plan.get("param_dtype", "bfloat16")),
+            reduce_dtype=getattr(torch, plan.get("reduce_dtype", "float32")))
+        reshard = plan.get("reshard_after_forward", True)
+        for layer in layers:
+            fully_shard(layer, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard)
+        fully_shard(model, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard)
+    return model
+
+
+def build_optimizer(case, model):
+    spec = case["optimizer"]
+    if not spec or not spec.get("name"):
+        return None
+    params = [p for p in model.parameters() if p.requires_grad]
+    impl = {"foreach": dict(foreach=True), "fused": dict(fused=True), "forloop": dict(foreach=False)}[
+        spec.get("impl", "foreach")]
+    name = spec["name"]
+    if name == "adafactor":
+        return torch.optim.Adafactor(params, foreach=impl.get("foreach", False))
+    if name == "sgd_momentum":
+        return torch.optim.SGD(params, lr=1e-4, momentum=0.9, **impl)
+    return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name](
+        params, lr=1e-4, **impl)
+
+
+def cuda_figures():
+    stats = torch.cuda.memory_stats()
+    free, total = torch.cuda.mem_get_info()
+    figures = {k: stats[f"{k}_bytes.all.peak"] for k in ("requested", "allocated", "active", "reserved")}
+    figures["device_total"] = total
+    figures["outside_allocator"] = total - free - stats["reserved_bytes.all.current"]
+    figures["retries"] = stats["num_alloc_retries"]
+    figures["device"] = torch.cuda.get_device_name()
+    figures["driver_cuda"] = torch.version.cuda
+    return figures
+
+
+def write_history(path):
+    events = torch.cuda.memory._snapshot()["device_traces"][torch.cuda.current_device()]
+    with gzip.open(path, "wt") as f:
+        json.dump([[e["action"], e.get("addr", e.get("device_free", 0)), e.get("size", 0), e.get("stream", 0)]
+                   for e in events], f)
+
+
+def run(case, mode, history=None, events=False):
+    case = {**DEFAULTS, **case}
+    try:
+        return run_steps(case, mode, history, events)
+    except torch.OutOfMemoryError:
+        figures = {**cuda_figures(), "oom": True}
+        if history:
+            write_history(os.path.join(history, case["id"] + ".json.gz"))
+        return dict(id=case["id"], mode=mode, torch=torch.__version__, case=case, cuda=figures)
+
+
+def run_steps(case, mode, history, events):
+    device = "cuda" if mode == "cuda" else "cpu"
+    ledger = StorageLedger()
+    result = dict(id=case["id"], mode=mode, torch=torch.__version__, case=case)
+    import transformers
+    result["transformers"] = transformers.__version__
+    if mode == "cuda":
+        if history:
+            torch.cuda.memory._record_memory_history("all", context=None, max_entries=2_000_000)
+        fake = contextlib.nullcontext()
+    elif mode == "cpu":
+        fake = contextlib.nullcontext()
+    else:
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        allow_fake_conversion()
+        undo_tracing_detection()
+    mesh = build_mesh(case, device)
+    with fake, ledger:
+        model, config = build_model(case, device)
+        result["parameters"] = sum(p.numel() for p in model.parameters())
+        result["trainable"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        model = parallelize(model, case, mesh)
+        gc.collect()
+        if events:
+            ledger.name_modules(model)
+        optimizer = build_optimizer(case, model)
+        b, s = case["batch"], case["seq"]
+        ids = torch.randint(0, config.vocab_size, (b, s), device=device)
+        mask = None
+        if case["padding_mask"]:
+            mask = torch.ones((b, s), dtype=torch.int64, device=device)
+            if mode != "fake":
+                mask[:, s // 2:] = 0
+        for step in range(2):
+            last = step == 1
+            if mode == "cuda" and last:
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+            for micro in range(case["micro_batches"]):
+                if events and last and micro == case["micro_batches"] - 1:
+                    ledger.events = []
+                ledger.enter("forward")
+                amp = (torch.autocast(device, dtype=getattr(torch, case["autocast"]))
+                       if case["autocast"] else contextlib.nullcontext())
+                with amp:
+                    outputs = model(input_ids=ids, attention_mask=mask, labels=ids)
+                loss = outputs.loss
+                if not case["keep_outputs"]:
+                    del outputs
+                if last and micro == case["micro_batches"] - 1:
+                    held = dict(
+                        parameters=live_bytes(model.parameters()), buffers=live_bytes(model.buffers()),
+                        gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
+                        optimizer=live_bytes(v for st in optimizer.state.values() for v in st.values())
+                        if optimizer else 0)
+                    held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask])
+                    result["categories"] = held
+                ledger.enter("backward")
+                loss.backward()
+                outputs = loss = None
+            ledger.enter("step")
+            params = [p for p in model.parameters() if p.requires_grad]
+            if case["clip"]:
+                torch.nn.utils.clip_grad_norm_(params, 1.0)
+            if optimizer:
+                optimizer.step()
+                optimizer.zero_grad()
+            else:
+                model.zero_grad()
+            if mode == "cuda" and last:
+                torch.cuda.synchronize()
+                result["cuda"] = cuda_figures()
+                if history:
+                    write_history(os.path.join(history, case["id"] + ".json.gz"))
+    if events:
+        return [f"# {case['id']} {mode}"] + [" ".join(map(str, e)) for e in ledger.events]
+    result.update(peak=ledger.peak, peak512=ledger.peak512, peak_at=ledger.peak_at)
+    result["peak"].pop("setup", None), result["peak512"].pop("setup", None), result["peak_at"].pop("setup", None)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", choices=("fake", "cpu", "cuda"), default="fake")
+    parser.add_argument("--history", metavar="DIR")
+    parser.add_argument("--events", action="store_true")
+    parser.add_argument("cases", nargs="+")
+    options = parser.parse_args()
+    if options.history:
+        os.makedirs(options.history, exist_ok=True)
+    failed = 0
+    for path in options.cases:
+        with open(path) as f:
+            cases = json.load(f)
+        for case in cases if isinstance(cases, list) else [cases]:
+            # one process a case: a process group, and a CUDA context, belong to one world
+            child = os.fork()
+            if child == 0:
+                try:
+                    out = run(case, options.mode, options.history, options.events)
+                    print("\n".join(out) if options.events else json.dumps(out), flush=True)
+                    os._exit(0)
+                except BaseException:
+                    sys.stderr.write(f"{case.get('id')}: {traceback.format_exc(limit=-6)}\n")
+                    os._exit(1)
+            failed += os.waitpid(child, 0)[1] != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
