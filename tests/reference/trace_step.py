@@ -32,7 +32,11 @@ outputs the dtype and sizes of the tensors it returned. A case starts with the l
 
 A case (defaults in DEFAULTS below):
   id         a name
-  config     a HuggingFace config.json as an object ("model_type" is required)
+  config     a HuggingFace config.json as an object ("model_type" is required); its "architectures" may name the
+             class, else a decoder is trained as ...ForCausalLM, bert, roberta and deberta-v2 as ...ForMaskedLM, t5 as
+             T5ForConditionalGeneration. Labels are the input ids themselves; t5's decoder therefore runs over `seq`
+             tokens too. Sequence classifiers get one class a sample.
+  mode       the mode this case must run in, over --mode
   batch,seq  micro-batch size and sequence length
   weights    dtype that parameters are stored in: "bfloat16", "float16", "float32"
   autocast   dtype of torch.autocast, or null
@@ -45,9 +49,11 @@ A case (defaults in DEFAULTS below):
               "impl": "foreach"|"fused"|"forloop"}
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
-  peft       null or arguments of peft.LoraConfig
+  peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
+  trainable  {"kind": "bias"}: only the model's biases are trained; {"kind": "last_layers", "layers": N}: embeddings and
+             all layers but the last N are frozen
   parallel   {"kind": "none"}
-             {"kind": "ddp", "bucket_view": bool}   modes cpu and cuda
+             {"kind": "ddp", "bucket_view": bool, "bucket_mb": 25}   modes cpu and cuda
              {"kind": "fsdp2", "world": N, "param_dtype": "bfloat16",
               "reduce_dtype": "float32", "reshard_after_forward": true}
              {"kind": "tp", "world": N}   Llama-like models: Megatron-style plan
@@ -87,6 +93,12 @@ DEFAULTS = dict(
     dropout=True, padding_mask=False, keep_outputs=True, clip=False, micro_batches=1, peft=None,
     optimizer=dict(name="adamw", impl="foreach"), parallel=dict(kind="none"),
 )
+
+PEFT_METHODS = {
+    "lora": "LoraConfig", "adalora": "AdaLoraConfig", "ia3": "IA3Config", "vera": "VeraConfig", "oft": "OFTConfig",
+    "boft": "BOFTConfig", "loha": "LoHaConfig", "lokr": "LoKrConfig", "ln_tuning": "LNTuningConfig",
+    "prefix_tuning": "PrefixTuningConfig", "prompt_tuning": "PromptTuningConfig", "p_tuning": "PromptEncoderConfig",
+}
 
 # The class a family is trained with, where it is not AutoModelForCausalLM.
 HEADS = {"bert": "AutoModelForMaskedLM", "roberta": "AutoModelForMaskedLM", "deberta-v2": "AutoModelForMaskedLM",
@@ -212,18 +224,50 @@ def build_model(case, device):
                     setattr(config, name, 0.0)
     config.use_cache = False
     config._attn_implementation = case["attention"]
-    kind = HEADS.get(config.model_type, "AutoModelForCausalLM")
+    name = (config.architectures or [None])[0]
+    if config.model_type == "t5" and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = config.pad_token_id
+    kind = getattr(transformers, name or HEADS.get(config.model_type, "AutoModelForCausalLM"))
+    build = kind._from_config if name else kind.from_config
+    dtype = "dtype" if transformers.__version__ >= "4.56" else "torch_dtype"
     with torch.device(device):
-        model = getattr(transformers, kind).from_config(config, dtype=getattr(torch, case["weights"]))
+        model = build(config, **{dtype: getattr(torch, case["weights"])})
     model.train()
     if case["peft"]:
-        from peft import LoraConfig, get_peft_model
+        import peft
         if case["checkpoint"]:
             model.enable_input_require_grads()
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **case["peft"]))
+        method = dict(case["peft"])
+        adapter = getattr(peft, PEFT_METHODS[method.pop("method", "lora")])
+        model = peft.get_peft_model(model, adapter(task_type=task_type(model), **method))
+    elif case.get("trainable"):
+        freeze(model, case["trainable"])
     if case["checkpoint"]:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, config
+
+
+def task_type(model):
+    """PEFT's word for the head of a model; PEFT has none for a masked LM."""
+    head = type(model).__name__
+    for suffix, name in (("ForCausalLM", "CAUSAL_LM"), ("LMHeadModel", "CAUSAL_LM"),
+                         ("ForConditionalGeneration", "SEQ_2_SEQ_LM"), ("ForSequenceClassification", "SEQ_CLS")):
+        if head.endswith(suffix):
+            return name
+    return None
+
+
+def freeze(model, plan):
+    """Leaves the parameters of a case's "trainable" trainable; a tied weight goes with the embedding."""
+    layers = next(name for name, m in model.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 0)
+    total = len(model.get_submodule(layers))
+    for name, p in model.named_parameters():
+        if plan["kind"] == "bias":
+            p.requires_grad = name.endswith("bias")
+        elif name.startswith(layers + "."):
+            p.requires_grad = int(name[len(layers) + 1:].split(".")[0]) >= total - plan["layers"]
+        else:
+            p.requires_grad = not any(word in name for word in ("embed", "wte", "wpe"))
 
 
 def undo_tracing_detection():
@@ -231,7 +275,10 @@ def undo_tracing_detection():
 
     Under fake tensors it would otherwise build an explicit causal mask and repeat K and V to all heads.
     """
-    import transformers.masking_utils as masks
+    try:
+        import transformers.masking_utils as masks
+    except ImportError:  # transformers before 4.53 asks torch.jit and torch._dynamo, which say no
+        return
     masks.is_tracing = lambda tensor=None: tensor is not None  # a padding mask counts as one with real padding
     masks.find_packed_sequence_indices = lambda position_ids: None
     rand = torch.rand
@@ -278,7 +325,7 @@ def parallelize(model, case, mesh):
     layers = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 0)
     if kind == "ddp":
         return torch.nn.parallel.DistributedDataParallel(
-            model, gradient_as_bucket_view=plan.get("bucket_view", False))
+            model, gradient_as_bucket_view=plan.get("bucket_view", False), bucket_cap_mb=plan.get("bucket_mb", 25))
     if kind in ("tp", "fsdp2_tp"):
         from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
         for layer in layers:
@@ -374,6 +421,8 @@ def run_steps(case, mode, history, events):
         optimizer = build_optimizer(case, model)
         b, s = case["batch"], case["seq"]
         ids = torch.randint(0, config.vocab_size, (b, s), device=device)
+        classes = "ForSequenceClassification" in str(config.architectures)
+        labels = torch.zeros(b, dtype=torch.int64, device=device) if classes else ids
         mask = None
         if case["padding_mask"]:
             mask = torch.ones((b, s), dtype=torch.int64, device=device)
@@ -391,7 +440,7 @@ def run_steps(case, mode, history, events):
                 amp = (torch.autocast(device, dtype=getattr(torch, case["autocast"]))
                        if case["autocast"] else contextlib.nullcontext())
                 with amp:
-                    outputs = model(input_ids=ids, attention_mask=mask, labels=ids)
+                    outputs = model(input_ids=ids, attention_mask=mask, labels=labels)
                 loss = outputs.loss
                 if not case["keep_outputs"]:
                     del outputs
@@ -401,7 +450,7 @@ def run_steps(case, mode, history, events):
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
                         optimizer=live_bytes(v for st in optimizer.state.values() for v in st.values())
                         if optimizer else 0)
-                    held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask])
+                    held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask, labels])
                     result["categories"] = held
                 ledger.enter("backward")
                 loss.backward()
@@ -427,6 +476,15 @@ def run_steps(case, mode, history, events):
     return result
 
 
+def preload():
+    """Imports once what every case's process would import.
+
+    Not peft: two 8-byte tensors that its import creates have counted among the activations of every peft case so far.
+    """
+    import transformers  # noqa: F401
+    import torch._subclasses.fake_tensor  # noqa: F401
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=("fake", "cpu", "cuda"), default="fake")
@@ -436,6 +494,7 @@ def main():
     options = parser.parse_args()
     if options.history:
         os.makedirs(options.history, exist_ok=True)
+    preload()
     failed = 0
     for path in options.cases:
         with open(path) as f:
@@ -445,7 +504,7 @@ def main():
             child = os.fork()
             if child == 0:
                 try:
-                    out = run(case, options.mode, options.history, options.events)
+                    out = run(case, case.get("mode", options.mode), options.history, options.events)
                     print("\n".join(out) if options.events else json.dumps(out), flush=True)
                     os._exit(0)
                 except BaseException:
