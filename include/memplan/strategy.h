@@ -30,7 +30,25 @@ enum class ScheduleKind : uint8_t {
   pipedream,  ///< asynchronous 1F1B with weight stashing
 };
 
-enum class OptimizerKind : uint8_t { adamw, adam, sgd, sgd_momentum, adafactor, lion, adam8bit };
+enum class OptimizerKind : uint8_t {
+  adamw,
+  adam,
+  sgd,
+  sgd_momentum,
+  adafactor,               ///< torch.optim.Adafactor
+  lion,                    ///< lion-pytorch
+  adam8bit,                ///< bitsandbytes AdamW8bit and Adam8bit
+  adafactor_transformers,  ///< transformers.Adafactor: arithmetic in fp32
+  lion8bit,                ///< bitsandbytes Lion8bit
+  paged_adamw,             ///< bitsandbytes PagedAdamW: two fp32 moments in managed memory
+  paged_adamw8bit,         ///< bitsandbytes PagedAdamW8bit
+  adamw8bit_torchao,       ///< torchao.optim.AdamW8bit
+  adamw4bit_torchao,       ///< torchao.optim.AdamW4bit
+  muon,                    ///< torch.optim.Muon on hidden matrices, AdamW on all else
+  galore,                  ///< GaLoreAdamW: moments of hidden matrices in a subspace of a rank
+  lomo,                    ///< each gradient is spent as backward makes it
+  adalomo,                 ///< LOMO with Adafactor's second moment
+};
 
 /// How PyTorch's optimizers run over the parameters.
 enum class OptimizerImpl : uint8_t {
@@ -152,6 +170,7 @@ struct Strategy {
   Precision precision;
   OptimizerKind optimizer = OptimizerKind::adamw;
   OptimizerImpl optimizer_impl = OptimizerImpl::automatic;
+  int64_t galore_rank = 128;    ///< transformers' default for GaLore
   bool clip_gradients = false;  ///< clip_grad_norm_ before the step
   ActivationModel activations = ActivationModel::korthikanti;
   AttentionKind attention = AttentionKind::unfused;

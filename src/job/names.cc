@@ -45,13 +45,31 @@ const std::vector<NameRow<ScheduleKind>>& names_of<ScheduleKind>() {
 template <>
 const std::vector<NameRow<OptimizerKind>>& names_of<OptimizerKind>() {
   static const std::vector<NameRow<OptimizerKind>> rows = {
-      {OptimizerKind::adamw, "adamw", "two moments"},
-      {OptimizerKind::adam, "adam", "two moments"},
+      {OptimizerKind::adamw, "adamw", "two moments: 2 elements a parameter"},
+      {OptimizerKind::adam, "adam", "two moments: 2 elements"},
       {OptimizerKind::sgd, "sgd", "no state"},
-      {OptimizerKind::sgd_momentum, "sgd-momentum", "one moment"},
-      {OptimizerKind::adafactor, "adafactor", "one row and one column sum of each matrix"},
-      {OptimizerKind::lion, "lion", "one moment"},
-      {OptimizerKind::adam8bit, "adam8bit", "two 8-bit moments with a scale per 256 elements"},
+      {OptimizerKind::sgd_momentum, "sgd-momentum", "one moment: 1 element"},
+      {OptimizerKind::adafactor, "adafactor",
+       "torch.optim's: a row and a column sum of each matrix"},
+      {OptimizerKind::lion, "lion", "one moment: 1 element"},
+      {OptimizerKind::adam8bit, "adam8bit",
+       "bitsandbytes: two 8-bit moments, a scale per 256: 2.031 B"},
+      {OptimizerKind::adafactor_transformers, "adafactor-transformers",
+       "transformers': row and column sums, all in fp32"},
+      {OptimizerKind::lion8bit, "lion8bit", "bitsandbytes: one 8-bit moment: 1.016 B"},
+      {OptimizerKind::paged_adamw, "paged-adamw",
+       "bitsandbytes: two fp32 moments, 8 B, in memory that can leave the GPU"},
+      {OptimizerKind::paged_adamw8bit, "paged-adamw8bit",
+       "bitsandbytes: 8-bit moments, 2 B in memory that can leave the GPU, 0.031 B that cannot"},
+      {OptimizerKind::adamw8bit_torchao, "adamw8bit-torchao",
+       "torchao: two 8-bit moments, a scale per 256: 2.031 B"},
+      {OptimizerKind::adamw4bit_torchao, "adamw4bit-torchao",
+       "torchao: two 4-bit moments, a scale per 128: 1.063 B"},
+      {OptimizerKind::muon, "muon", "hidden matrices one moment: 1 element; all else as adamw"},
+      {OptimizerKind::galore, "galore",
+       "hidden matrices m × n: moments of rank · max(m, n) and a projector of rank · min(m, n)"},
+      {OptimizerKind::lomo, "lomo", "no state, no gradients: updates inside backward"},
+      {OptimizerKind::adalomo, "adalomo", "row and column sums in fp32; updates inside backward"},
   };
   return rows;
 }
