@@ -50,6 +50,9 @@ A case (defaults in DEFAULTS below):
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
   peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
+  quantization  {"kind": "nf4" or "fp4", "double_quant": bool, "prepare": bool}: linear layers but the head stored by
+             bitsandbytes, "weights" being the dtype of the rest and of the products; "prepare" also calls
+             peft.prepare_model_for_kbit_training. Mode cpu. The scales count as parameters' bytes.
   trainable  {"kind": "bias"}: only the model's biases are trained; {"kind": "last_layers", "layers": N}: embeddings and
              all layers but the last N are frozen
   parallel   {"kind": "none"}
@@ -61,6 +64,7 @@ A case (defaults in DEFAULTS below):
 
 Result, one JSON object a line; all figures are bytes:
   parameters, trainable  numbers of parameters (whole model, not the shard)
+  peft, bitsandbytes     their versions, where a case uses them
   categories   live bytes at the end of the second step's forward:
                parameters, gradients, optimizer, buffers, activations
   peak         {phase: bytes} highest live bytes within forward, backward, step,
@@ -76,6 +80,7 @@ import argparse
 import contextlib
 import gc
 import gzip
+import importlib.metadata
 import json
 import os
 import sys
@@ -191,6 +196,12 @@ class StorageLedger(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if any(hasattr(t, "to_local") for t in types):
             return NotImplemented  # let DTensor unwrap: its local operators come back here
+        if str(func) == "bitsandbytes.gemm_4bit.default":
+            # One operator to PyTorch, but it unpacks the weight on the way: see its operators, which are CPU's and,
+            # for more than some 1500 tokens, CUDA's too.
+            from bitsandbytes.backends.default.ops import _gemm_4bit_default_impl
+            with self:
+                return _gemm_4bit_default_impl(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             self.track(leaf)
@@ -232,6 +243,8 @@ def build_model(case, device):
     dtype = "dtype" if transformers.__version__ >= "4.56" else "torch_dtype"
     with torch.device(device):
         model = build(config, **{dtype: getattr(torch, case["weights"])})
+    if case.get("quantization"):
+        model = quantized(model, case, device)
     model.train()
     if case["peft"]:
         import peft
@@ -245,6 +258,43 @@ def build_model(case, device):
     if case["checkpoint"]:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, config
+
+
+def quantized(model, case, device):
+    """The model as from_pretrained gives it with a BitsAndBytesConfig."""
+    import tempfile
+    import transformers
+    plan, dtype = case["quantization"], getattr(torch, case["weights"])
+    settings = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=plan["kind"], bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=plan.get("double_quant", False))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        model = type(model).from_pretrained(
+            folder, quantization_config=settings, dtype=dtype, device_map=device,
+            attn_implementation=case["attention"])
+    model.config.use_cache = False
+    model.train()
+    if plan.get("prepare"):
+        import peft
+        model = peft.prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=case["checkpoint"],
+            gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def quant_scales(model):
+    """The tensors that bitsandbytes keeps beside each quantized weight."""
+    for p in model.parameters():
+        state = getattr(p, "quant_state", None)
+        while state is not None:
+            yield from (t for t in (state.absmax, state.code, state.offset) if isinstance(t, torch.Tensor))
+            state = state.state2
+
+
+def stored_numel(p):
+    """Elements of a parameter; a 4-bit one holds two a byte."""
+    return p.numel() * 2 * p.element_size() if getattr(p, "quant_state", None) is not None else p.numel()
 
 
 def task_type(model):
@@ -389,13 +439,13 @@ def run(case, mode, history=None, events=False):
         figures = {**cuda_figures(), "oom": True}
         if history:
             write_history(os.path.join(history, case["id"] + ".json.gz"))
-        return dict(id=case["id"], mode=mode, torch=torch.__version__, case=case, cuda=figures)
+        return dict(id=case["id"], mode=mode, torch=torch.__version__.split("+")[0], case=case, cuda=figures)
 
 
 def run_steps(case, mode, history, events):
     device = "cuda" if mode == "cuda" else "cpu"
     ledger = StorageLedger()
-    result = dict(id=case["id"], mode=mode, torch=torch.__version__, case=case)
+    result = dict(id=case["id"], mode=mode, torch=torch.__version__.split("+")[0], case=case)
     import transformers
     result["transformers"] = transformers.__version__
     if mode == "cuda":
@@ -409,10 +459,16 @@ def run_steps(case, mode, history, events):
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         allow_fake_conversion()
         undo_tracing_detection()
+    if case["peft"]:
+        result["peft"] = importlib.metadata.version("peft")
+    if case.get("quantization"):
+        result["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
     mesh = build_mesh(case, device)
     with fake, ledger:
         model, config = build_model(case, device)
-        result["parameters"] = sum(p.numel() for p in model.parameters())
+        for tensor in (*model.parameters(), *model.buffers(), *quant_scales(model)):
+            ledger.track(tensor)  # loading has threads of its own
+        result["parameters"] = sum(stored_numel(p) for p in model.parameters())
         result["trainable"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
         model = parallelize(model, case, mesh)
         gc.collect()
@@ -446,7 +502,8 @@ def run_steps(case, mode, history, events):
                     del outputs
                 if last and micro == case["micro_batches"] - 1:
                     held = dict(
-                        parameters=live_bytes(model.parameters()), buffers=live_bytes(model.buffers()),
+                        parameters=live_bytes((*model.parameters(), *quant_scales(model))),
+                        buffers=live_bytes(model.buffers()),
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
                         optimizer=live_bytes(v for st in optimizer.state.values() for v in st.values())
                         if optimizer else 0)
@@ -482,7 +539,9 @@ def preload():
     Not peft: two 8-byte tensors that its import creates have counted among the activations of every peft case so far.
     """
     import transformers  # noqa: F401
-    import torch._subclasses.fake_tensor  # noqa: F401
+    import torch._dynamo  # noqa: F401
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    FakeTensorMode()
 
 
 def main():
