@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "input/json.h"
 #include "memplan/job.h"
 #include "report/report.h"
 
@@ -27,6 +28,8 @@ struct RequestFile {
 };
 /// Throws Error{bad_input} with file and JSON pointer.
 RequestFile read_request(const std::string& path);
+/// The same of an object inside another document; `from`: what to call it.
+RequestFile read_request(const JsonNode& root, const std::string& from);
 
 /// `over` wins; what it replaces in `under` is dropped.
 std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& under);

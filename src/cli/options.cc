@@ -51,6 +51,13 @@ const std::string* Options::find(std::string_view name) const {
   return nullptr;
 }
 
+std::vector<std::string> Options::all(std::string_view name) const {
+  std::vector<std::string> values;
+  for (const auto& [option, value] : given)
+    if (option == name) values.push_back(value);
+  return values;
+}
+
 std::span<const OptionRow> common_options() { return kCommon; }
 
 Options parse_options(const std::vector<std::string>& words, std::span<const OptionRow> rows,
@@ -93,6 +100,10 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
   for (size_t i = 0; i < rows.size(); ++i) {
     const std::vector<std::string>& results = defined[i]->results();
     if (results.empty()) continue;
+    if (rows[i].repeats) {
+      for (const std::string& value : results) out.given.emplace_back(rows[i].name, value);
+      continue;
+    }
     if (results.size() > 1)
       throw bad(std::string(rows[i].name), "is given twice",
                 rows[i].value.empty() ? "give it once" : "a list asks for several: 1,2,4");

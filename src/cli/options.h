@@ -14,6 +14,7 @@ struct OptionRow {
   std::string_view name;   ///< "--json"
   std::string_view value;  ///< "FILE"; empty: a flag
   std::string_view help;
+  bool repeats = false;  ///< may be given more than once
 };
 
 struct Options {
@@ -22,6 +23,7 @@ struct Options {
   bool help = false;
 
   const std::string* find(std::string_view name) const;
+  std::vector<std::string> all(std::string_view name) const;  ///< of an option that repeats
   bool has(std::string_view name) const { return find(name) != nullptr; }
 };
 

@@ -55,7 +55,11 @@ PeftSpec peft_of(const JsonNode& node) {
 
 RequestFile read_request(const std::string& path) {
   const JsonDocument document(read_text_file(path), path);
-  const JsonNode root = document.root().require_object();
+  return read_request(document.root(), printable(path));
+}
+
+RequestFile read_request(const JsonNode& root, const std::string& from) {
+  root.require_object();
   if (root.find("reports"))
     throw root.error("is the answer to a list of jobs", "give one of its `request` objects");
   const auto inner = root.find("request");
@@ -65,7 +69,6 @@ RequestFile read_request(const std::string& path) {
   for (const SettingRow& row : setting_rows()) own.push_back(key_of(row.option));
 
   RequestFile out;
-  const std::string from = printable(path);
   for (std::string_view key : request.keys()) {
     const JsonNode node = request.at(key);
     if (node.is_null()) continue;

@@ -164,16 +164,20 @@ Choice choose_family(const JsonNode& config, const std::string& class_name,
 
 ModelSpec read_hf_config(std::string_view text, const std::string& file) {
   const JsonDocument document(text, file);
-  const JsonNode root = document.root().require_object();
+  return read_hf_config(document.root(), file);
+}
+
+ModelSpec read_hf_config(const JsonNode& root, const std::string& name) {
+  root.require_object();
   const std::string whole_type = text_or_empty(root, "model_type");
-  const JsonDocument no_text_part("{}", file + ": /text_config (absent)");
+  const JsonDocument no_text_part("{}", root.missing("text_config").where() + " (absent)");
   const auto part = text_part(root, no_text_part, whole_type);
   const JsonNode config = part.value_or(root);
 
   const std::string class_name = first_class(config);
   const Choice choice = choose_family(config, class_name, default_text_type(whole_type));
   ModelSpec model = read_hf_fields(*choice.family, config, choice.defaults_known);
-  model.name = file;
+  model.name = name;
   model.head = choice.family->head;
   // The class of a multimodal whole (LlavaForConditionalGeneration) wraps the model with its head.
   if (!part && choice.defaults_known) read_class(*choice.family, config, class_name, model);
@@ -189,7 +193,7 @@ ModelSpec read_hf_config(std::string_view text, const std::string& file) {
   name_left_out(root, multimodal, model.not_modelled);
   const std::string defaults = std::move(model.source);
   model.source = text_or_empty(root, "_source");
-  if (model.source.empty()) model.source = printable(file);
+  if (model.source.empty()) model.source = printable(name);
   if (!defaults.empty()) model.source += "; transformers 5.12.1's defaults for " + defaults;
   return model;
 }

@@ -20,6 +20,9 @@ struct HfFamily;
 /// a layer type that memplan does not have.
 ModelSpec read_hf_config(std::string_view text, const std::string& file);
 
+/// The same of a config that stands inside another document; `name` becomes ModelSpec::name.
+ModelSpec read_hf_config(const JsonNode& root, const std::string& name);
+
 /// Reads all fields of one family. `defaults_known`: absent sizes may take the family's defaults.
 /// Fills everything but name and head; ModelSpec::source lists the sizes that are defaults.
 /// (hf_fields.cc)

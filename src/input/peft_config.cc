@@ -168,14 +168,17 @@ void check_module_name(std::string_view target, std::string_view where) {
 PeftSpec parse_peft_config(std::string_view text, const std::string& file) {
   const JsonDocument document(text, file);
   const JsonNode root = document.root().require_object();
-  const auto type = root.find("peft_type");
-  if (!type && root.find("model_type"))
+  if (!root.find("peft_type") && root.find("model_type"))
     throw root.error("is a model's config.json, not an adapter_config.json", "give it as MODEL");
   const std::string method = root.at("peft_type").one_of({kMethods.begin(), kMethods.end()});
+  return read_peft_method(root, method, root.at("peft_type"));
+}
+
+PeftSpec read_peft_method(const JsonNode& config, std::string_view method, const JsonNode& named) {
   if (method != kMethods.front())
-    throw type->error("the PEFT method " + method + " is not modelled", "LORA is",
+    throw named.error("the PEFT method " + printable(method) + " is not modelled", "LORA is",
                       ErrorKind::not_modelled);
-  return read_lora(root);
+  return read_lora(config);
 }
 
 PeftSpec read_peft_config(const std::string& path) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "input/json.h"
 #include "memplan/strategy.h"
 
 namespace memplan {
@@ -17,6 +18,10 @@ PeftSpec read_peft_config(const std::string& path);
 
 /// The same from the text of the file.
 PeftSpec parse_peft_config(std::string_view text, const std::string& file);
+
+/// The same from the arguments of one method's config, which name no method themselves: "LORA",
+/// "ADALORA"… as in PeftType. `named`: what named it, for messages.
+PeftSpec read_peft_method(const JsonNode& config, std::string_view method, const JsonNode& named);
 
 /// Reads KIND[:key=value,…], the form of --peft:
 ///   none

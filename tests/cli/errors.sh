@@ -21,7 +21,7 @@ fit() {  # CODE TEXT OPTIONS…: of a fit that is right but for these
 refuses 2 "did you mean 'fit'?" fti llama3-8b
 refuses 2 "valid: fit, show" frobnicate
 refuses 2 "a command comes first" --gpu h100-80g
-for later in plan simulate compare validate; do
+for later in plan simulate compare; do
   refuses 4 "\`memplan $later\` is not available yet" "$later" x
 done
 

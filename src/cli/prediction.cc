@@ -1,0 +1,97 @@
+#include "cli/prediction.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cost/eager.h"
+#include "memplan/error.h"
+#include "memplan/fit.h"
+
+namespace memplan {
+
+// Weak until every build has it.
+[[gnu::weak]] EagerStep eager_step(const Job& job);
+
+namespace {
+
+template <typename Answer>
+struct Figure {
+  std::string_view name;
+  FigureValue (*of)(const Answer&);
+};
+
+constexpr std::array<Figure<EagerStep>, 10> kStepFigures{{
+    {"parameters", [](const EagerStep& s) { return FigureValue(s.parameters); }},
+    {"trainable", [](const EagerStep& s) { return FigureValue(s.trainable); }},
+    {"optimizer", [](const EagerStep& s) { return FigureValue(s.optimizer.count()); }},
+    {"activations", [](const EagerStep& s) { return FigureValue(s.activations.count()); }},
+    {"peak.forward", [](const EagerStep& s) { return FigureValue(s.forward.bytes.count()); }},
+    {"peak_at.forward", [](const EagerStep& s) { return FigureValue(s.forward.at); }},
+    {"peak.backward", [](const EagerStep& s) { return FigureValue(s.backward.bytes.count()); }},
+    {"peak_at.backward", [](const EagerStep& s) { return FigureValue(s.backward.at); }},
+    {"peak.step", [](const EagerStep& s) { return FigureValue(s.step.bytes.count()); }},
+    {"peak_at.step", [](const EagerStep& s) { return FigureValue(s.step.at); }},
+}};
+
+const RankMemory& worst(const Plan& plan) {
+  return plan.ranks.at(static_cast<size_t>(plan.verdict.worst_rank)).memory;
+}
+
+constexpr std::array<Figure<Plan>, 8> kPlanFigures{{
+    {"total_params", [](const Plan& p) { return FigureValue(p.parameters); }},
+    {"trainable_params", [](const Plan& p) { return FigureValue(p.trainable); }},
+    {"allocated", [](const Plan& p) { return FigureValue(worst(p).allocated.count()); }},
+    {"reserved", [](const Plan& p) { return FigureValue(worst(p).reserved.count()); }},
+    {"device", [](const Plan& p) { return FigureValue(worst(p).device.count()); }},
+    {"weights", [](const Plan& p) { return FigureValue(worst(p).weights.count()); }},
+    {"optimizer", [](const Plan& p) { return FigureValue(worst(p).optimizer.count()); }},
+    {"activations", [](const Plan& p) { return FigureValue(worst(p).activations.count()); }},
+}};
+
+template <typename Answer, size_t N>
+void fill(const Answer& answer, const std::array<Figure<Answer>, N>& table, CaseFigure& out) {
+  const auto figure = std::ranges::find(table, out.figure, &Figure<Answer>::name);
+  if (figure == table.end())
+    out.refused = "figure " + out.figure + " is not predicted yet";
+  else
+    out.predicted = figure->of(answer);
+}
+
+template <typename Answer, size_t N>
+void fill_all(const Answer& answer, const std::array<Figure<Answer>, N>& table,
+              std::vector<CaseFigure>& figures) {
+  for (CaseFigure& figure : figures)
+    if (figure.refused.empty()) fill(answer, table, figure);
+}
+
+void refuse_all(const std::string& why, std::vector<CaseFigure>& figures) {
+  for (CaseFigure& figure : figures) figure.refused = why;
+}
+
+void answer(const MeasuredCase& one, std::vector<CaseFigure>& figures) {
+  if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
+  if (one.truth == Truth::plan) {
+    fill_all(predict(*one.job), kPlanFigures, figures);
+    return;
+  }
+  if (eager_step == nullptr)
+    throw Error(ErrorKind::not_modelled, "", "this build has no eager engine");
+  fill_all(eager_step(*one.job), kStepFigures, figures);
+}
+
+}  // namespace
+
+std::vector<CaseFigure> predict_case(const MeasuredCase& one) {
+  std::vector<CaseFigure> figures;
+  for (const Measurement& measured : one.figures)
+    figures.push_back({one.id, one.source, measured.figure, measured.value, {}, measured.refused});
+  try {
+    answer(one, figures);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::device_fault) throw;
+    refuse_all(error.problem(), figures);
+  }
+  return figures;
+}
+
+}  // namespace memplan

@@ -1,0 +1,242 @@
+// A case of trace_step.py -> Job. Keys, meanings and DEFAULTS are that program's.
+#include "input/trace_case.h"
+
+#include <algorithm>
+#include <array>
+
+#include "input/case_fields.h"
+#include "input/hf_config.h"
+#include "input/hf_families.h"
+#include "input/peft_config.h"
+#include "input/version.h"
+
+namespace memplan {
+namespace {
+
+// A job while the keys of its case are read.
+struct Draft {
+  Job job;
+  DType weights = DType::bf16;
+  std::optional<DType> autocast;
+  bool dropout = true;
+  int64_t micro_batches = 1;
+};
+
+Error not_modelled(const JsonNode& node, std::string problem) {
+  return node.error(std::move(problem), "", ErrorKind::not_modelled);
+}
+
+void read_config(const JsonNode& node, Draft& draft) {
+  const JsonNode type = node.at("model_type");
+  const std::string name = type.text();
+  if (find_hf_family(name) == nullptr)
+    throw not_modelled(type, "model_type '" + printable(name) + "' is not modelled");
+  draft.job.model = read_hf_config(node, node.where());
+}
+
+void read_id(const JsonNode&, Draft&) {}
+void read_batch(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.micro_batch = node.count();
+}
+void read_seq(const JsonNode& node, Draft& draft) { draft.job.strategy.sequence = node.count(); }
+void read_weights(const JsonNode& node, Draft& draft) {
+  draft.weights = parse_dtype(node.text(), node.where());
+}
+void read_autocast(const JsonNode& node, Draft& draft) {
+  if (!node.is_null()) draft.autocast = parse_dtype(node.text(), node.where());
+}
+void read_attention(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.attention = name_or_refuse<AttentionKind>(node, "attention");
+}
+void read_checkpoint(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.recompute = node.boolean() ? Recompute::full : Recompute::none;
+}
+void read_dropout(const JsonNode& node, Draft& draft) { draft.dropout = node.boolean(); }
+void read_padding_mask(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.padding_mask = node.boolean();
+}
+void read_keep_outputs(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.keep_outputs = node.boolean();
+}
+void read_clip(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.clip_gradients = node.boolean();
+}
+void read_micro_batches(const JsonNode& node, Draft& draft) { draft.micro_batches = node.count(); }
+
+void read_optimizer(const JsonNode& node, Draft& draft) {
+  const auto name = node.is_null() ? std::nullopt : node.find("name");
+  if (!name || name->is_null()) throw not_modelled(node, "a step without an optimizer");
+  refuse_unknown_keys(node, {"name", "impl"});
+  Strategy& s = draft.job.strategy;
+  s.optimizer = name_or_refuse<OptimizerKind>(*name, "optimizer");
+  s.optimizer_impl = OptimizerImpl::foreach_;
+  if (const auto impl = node.find("impl"))
+    s.optimizer_impl = name_or_refuse<OptimizerImpl>(*impl, "optimizer implementation");
+  // torch.optim.Adafactor has no fused kernel; the tracer passes foreach=False then.
+  if (s.optimizer == OptimizerKind::adafactor && s.optimizer_impl == OptimizerImpl::fused)
+    s.optimizer_impl = OptimizerImpl::forloop;
+}
+
+// "lora" -> PeftType "LORA".
+std::string peft_type(std::string name) {
+  for (char& c : name)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  return name;
+}
+
+void read_peft(const JsonNode& node, Draft& draft) {
+  if (node.is_null()) return;
+  const auto method = node.find("method");
+  draft.job.strategy.peft =
+      read_peft_method(node, method ? peft_type(method->text()) : "LORA", method.value_or(node));
+}
+
+void read_trainable(const JsonNode& node, Draft& draft) {
+  if (node.is_null()) return;
+  Trainable& trainable = draft.job.strategy.trainable;
+  const JsonNode kind = node.at("kind");
+  if (kind.text() == "bias") {
+    refuse_unknown_keys(node, {"kind"});
+    trainable = {Trainable::Kind::bias, 0};
+  } else if (kind.text() == "last_layers") {
+    refuse_unknown_keys(node, {"kind", "layers"});
+    trainable = {Trainable::Kind::last_layers, node.at("layers").count()};
+  } else {
+    throw not_modelled(kind, "trainable kind '" + printable(kind.text()) + "' is not modelled");
+  }
+}
+
+void read_parallel(const JsonNode& node, Draft& draft) {
+  const JsonNode kind = node.at("kind");
+  if (kind.text() == "none") {
+    refuse_unknown_keys(node, {"kind"});
+    return;
+  }
+  if (kind.text() != "ddp")
+    throw not_modelled(kind, "parallel kind '" + printable(kind.text()) + "' is not modelled");
+  refuse_unknown_keys(node, {"kind", "bucket_view", "bucket_mb"});
+  Strategy& s = draft.job.strategy;
+  s.data_parallel = DataParallelKind::ddp;
+  s.dp = 2;  // the tracer's world is 1, and DDP's buckets do not depend on it
+  if (const auto view = node.find("bucket_view")) s.gradient_as_bucket_view = view->boolean();
+  constexpr int64_t kMostMiB = int64_t{1} << 40;
+  if (const auto size = node.find("bucket_mb"))
+    s.bucket_bytes = checked_mul(size->count(1, kMostMiB), kMiB.count());
+}
+
+struct CaseKey {
+  std::string_view key;
+  void (*read)(const JsonNode&, Draft&);
+};
+constexpr auto kKeys = std::to_array<CaseKey>({{"id", read_id},
+                                               {"mode", read_id},
+                                               {"config", read_config},
+                                               {"batch", read_batch},
+                                               {"seq", read_seq},
+                                               {"weights", read_weights},
+                                               {"autocast", read_autocast},
+                                               {"attention", read_attention},
+                                               {"checkpoint", read_checkpoint},
+                                               {"dropout", read_dropout},
+                                               {"padding_mask", read_padding_mask},
+                                               {"keep_outputs", read_keep_outputs},
+                                               {"optimizer", read_optimizer},
+                                               {"clip", read_clip},
+                                               {"micro_batches", read_micro_batches},
+                                               {"peft", read_peft},
+                                               {"trainable", read_trainable},
+                                               {"parallel", read_parallel}});
+
+// The tracer's DEFAULTS, where they are not memplan's.
+Draft defaults() {
+  Draft draft;
+  Strategy& s = draft.job.strategy;
+  s.framework = Framework::huggingface;
+  s.sequence = 512;
+  s.attention = AttentionKind::sdpa;
+  s.keep_outputs = true;
+  s.optimizer_impl = OptimizerImpl::foreach_;
+  return draft;
+}
+
+Job read_job(const JsonNode& line, const JsonNode& given) {
+  std::vector<std::string_view> known;
+  for (const CaseKey& key : kKeys) known.push_back(key.key);
+  refuse_unknown_keys(given, known);
+  given.at("config");
+  Draft draft = defaults();
+  for (const CaseKey& key : kKeys)
+    if (const auto value = given.find(key.key)) key.read(*value, draft);
+
+  Job& job = draft.job;
+  Strategy& s = job.strategy;
+  if (!draft.dropout) job.model.dropout = {};
+  s.precision = plain_precision(draft.weights, draft.autocast);
+  s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
+  job.cluster.gpus = s.world();
+  if (const auto torch = line.find("torch")) s.torch = parse_version(torch->text(), torch->where());
+  if (const auto library = line.find("transformers"))
+    s.transformers = parse_version(library->text(), library->where());
+  return job;
+}
+
+int64_t bytes(const JsonNode& node) { return node.count(0, int64_t{1} << 62); }
+
+std::vector<Measurement> read_figures(const JsonNode& line) {
+  std::vector<Measurement> out = {{"parameters", bytes(line.at("parameters"))},
+                                  {"trainable", bytes(line.at("trainable"))}};
+  const JsonNode held = line.at("categories");
+  for (const char* key : {"optimizer", "activations"}) out.push_back({key, bytes(held.at(key))});
+  const JsonNode peaks = line.at("peak");
+  const JsonNode operators = line.at("peak_at");
+  for (const char* phase : {"forward", "backward", "step"}) {
+    out.push_back({std::string("peak.") + phase, bytes(peaks.at(phase))});
+    out.push_back({std::string("peak_at.") + phase, operators.at(phase).text()});
+  }
+  return out;
+}
+
+// What torch.cuda counted. The prediction of tensors rounded to the allocator's 512 bytes, of its
+// segments and of the device belongs here.
+void add_cuda_figures(const JsonNode& cuda, std::vector<Measurement>& out) {
+  const int64_t reserved = bytes(cuda.at("reserved"));
+  const auto add = [&](const char* figure, int64_t value) {
+    out.push_back({figure, value, std::string("figure ") + figure + " is not predicted yet"});
+  };
+  add("cuda.allocated", bytes(cuda.at("allocated")));
+  add("cuda.reserved", reserved);
+  add("cuda.device", checked_add(reserved, bytes(cuda.at("outside_allocator"))));
+}
+
+}  // namespace
+
+bool is_trace(const JsonNode& line) { return line.find("case") && line.find("mode"); }
+
+MeasuredCase read_trace(const JsonNode& line) {
+  MeasuredCase out;
+  const JsonNode given = line.at("case").require_object();
+  const std::string mode = line.at("mode").one_of({"fake", "cpu", "cuda"});
+  out.id = line.at("id").text();
+  out.source = "trace " + mode;
+  out.truth = Truth::eager_step;
+  out.where = line.where();
+
+  const auto cuda = line.find("cuda");
+  const auto oom = cuda ? cuda->find("oom") : std::nullopt;
+  if (oom && oom->boolean()) {
+    out.refused = "the step ran out of memory: nothing was measured";
+    return out;
+  }
+  out.figures = read_figures(line);
+  if (mode == "cuda") add_cuda_figures(line.at("cuda"), out.figures);
+  try {
+    out.job = read_job(line, given);
+    out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::not_modelled) throw;
+    out.refused = error.problem();
+  }
+  return out;
+}
+
+}  // namespace memplan
