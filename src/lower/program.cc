@@ -183,6 +183,7 @@ class Lowering {
     if (job_.model.decoder_layers > 0) label = (key.kind.decoder ? "decoder " : "encoder ") + label;
     Lowered out;
     out.run.block = push(BlockPart::layer, std::move(label), std::move(layer));
+    program_.blocks.back().kind = key.kind;
     out.output_requires_grad = requires_grad_;
     return out;
   }

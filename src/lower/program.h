@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lower/families.h"
 #include "memplan/job.h"
 #include "ops/graph.h"
 
@@ -15,6 +16,7 @@ struct Block {
   BlockPart part{};
   std::string label;  ///< "decoder layer", "embedding"
   Graph graph;
+  LayerKind kind = {};  ///< of a layer
 };
 
 /// `count` equal blocks one after the other.

@@ -1,0 +1,221 @@
+#include "cost/eager.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "lower/huggingface/module.h"
+#include "lower/program.h"
+#include "lower/stretches.h"
+#include "memplan/error.h"
+#include "ops/optimizer.h"
+#include "policy/optimizer_step.h"
+#include "policy/pytorch.h"
+
+namespace memplan {
+namespace {
+
+using aten::Phase;
+using aten::Tensor;
+
+// One block as it is walked: once, for `copies` equal ones.
+struct Walked {
+  const Block* block;
+  std::unique_ptr<hf::Params> params;
+  int stretch;
+};
+
+class Step {
+ public:
+  explicit Step(const Job& job)
+      : job_(job),
+        s_(job.strategy),
+        program_(lower(job, s_.micro_batch)),
+        session_(job.backend, s_.torch),
+        family_(hf::family(job.model)) {
+    session_.watched = job.backend == Backend::cpu;
+  }
+
+  EagerStep run() {
+    place_parameters();
+    place_states();
+    hf::Forward f = start();
+    Tensor loss, logits;
+    session_.ledger.enter(Phase::forward);
+    forward(f, loss, logits);
+    session_.ledger.leave();
+    out_.activations = Bytes(session_.ledger.live() - fixed_);
+    backward(std::move(loss), std::move(logits));
+    step();
+    return std::move(out_);
+  }
+
+ private:
+  const Block& block(int32_t index) const { return program_.blocks[static_cast<size_t>(index)]; }
+
+  void walk_block(int32_t index, int64_t copies, int stretch) {
+    const Block& b = block(index);
+    walked_.push_back(
+        {&b, std::make_unique<hf::Params>(session_, b.graph, s_.precision, copies), stretch});
+  }
+
+  // The model's blocks in order; runs of layers become stretches.
+  void place_parameters() {
+    std::vector<Run> layers;
+    const auto flush = [&] {
+      for (Stretch& s : stretches(layers)) {
+        stretch_of_.push_back(s.count);
+        for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
+      }
+      layers.clear();
+    };
+    for (const Run& run : program_.stages.front().runs) {
+      if (block(run.block).part == BlockPart::layer) {
+        layers.push_back(run);
+        continue;
+      }
+      flush();
+      if (block(run.block).part == BlockPart::loss) continue;
+      stretch_of_.push_back(1);
+      walk_block(run.block, 1, static_cast<int>(stretch_of_.size()));
+    }
+    flush();
+    out_.weights = Bytes(session_.ledger.live());
+  }
+
+  void place_states() {
+    const OptimizerSetup setup = optimizer_setup(s_, job_.backend);
+    const bool accumulates = s_.micro_batches() > 1;
+    Bytes gradients, buckets;
+    for (const Walked& w : walked_) {
+      const bool ends = w.block->part != BlockPart::layer;
+      for (size_t i = 0; i < w.params->size(); ++i) {
+        const Param& p = w.params->graph().params[i];
+        aten::Leaf& leaf = w.params->leaf(i);
+        const int64_t elements = checked_mul(p.elements(), leaf.copies);
+        out_.parameters = checked_add(out_.parameters, elements);
+        if (!p.trainable) continue;
+        out_.trainable = checked_add(out_.trainable, elements);
+        const Bytes bytes = Bytes(leaf.value.bytes()) * leaf.copies;
+        const bool hidden = !(ends && p.dims == 2);
+        const std::span shape(p.shape.data(), static_cast<size_t>(p.dims));
+        out_.optimizer +=
+            pytorch_state(setup, shape, leaf.value.dtype(), hidden).device() * leaf.copies;
+        step_params_.push_back(
+            {p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden});
+        buckets += pytorch::bucket_bytes(s_, bytes);
+        leaf.in_bucket = pytorch::gradient_in_bucket(s_);
+        if (!accumulates) continue;
+        gradients += leaf.in_bucket ? Bytes(0) : bytes;
+        leaf.grad_exists = true;
+      }
+    }
+    out_.optimizer += shared_state(s_.optimizer);
+    out_.gradients = gradients;
+    out_.buffers = Bytes(family_.buffers(job_));
+    fixed_ = session_.ledger.live();
+    for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
+      session_.ledger.add(b.count());
+      fixed_ = checked_add(fixed_, b.count());
+    }
+    session_.ledger.add(buckets.count());
+  }
+
+  hf::Forward start() {
+    hf::Forward f{
+        .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
+    f.batch = s_.micro_batch;
+    f.sequence = s_.sequence;
+    f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
+    if (s_.padding_mask) f.padding = aten::allocate(session_, f.ids.sizes(), DType::i64);
+    out_.inputs = Bytes(f.ids.bytes() * (s_.padding_mask ? 2 : 1));
+    fixed_ = checked_add(fixed_, out_.inputs.count());
+    return f;
+  }
+
+  Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
+    if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
+    return aten::checkpoint(session_, [this, kept = f, &w, hidden]() mutable {
+      return family_.layer(kept, *w.params, w.block->kind, hidden);
+    });
+  }
+
+  void forward(hf::Forward& f, Tensor& loss, Tensor& logits) {
+    session_.autocast = s_.precision.autocast;
+    const Walked& first = walked_.front();
+    Tensor hidden = family_.embed(f, *first.params);
+    if (s_.recompute == Recompute::full && !hidden.requires_grad()) require_grad(hidden);
+    for (size_t i = 1; i + 1 < walked_.size();) {
+      size_t end = i + 1;
+      while (end + 1 < walked_.size() && walked_[end].stretch == walked_[i].stretch) ++end;
+      session_.repeat(stretch_of_[static_cast<size_t>(walked_[i].stretch) - 1], [&] {
+        for (size_t j = i; j < end; ++j) hidden = layer(f, walked_[j], hidden);
+      });
+      i = end;
+    }
+    const hf::Params& head = *walked_.back().params;
+    hidden = family_.finish(f, head, hidden);
+    f.release_locals();
+    loss = family_.loss(f, head, *first.params, hidden, logits);
+    session_.autocast.reset();
+    session_.leave_autocast();
+  }
+
+  // enable_input_require_grads: the embedding's output becomes a leaf.
+  void require_grad(Tensor& x) {
+    inputs_leaf_ = std::make_unique<aten::Leaf>();
+    x->requires_grad = true;
+    x->leaf = inputs_leaf_.get();
+  }
+
+  void backward(Tensor loss, Tensor logits) {
+    if (!s_.keep_outputs) logits.reset();
+    session_.ledger.enter(Phase::backward);
+    aten::run_backward(session_, loss);
+    session_.ledger.leave();
+  }
+
+  void step() {
+    inputs_leaf_.reset();
+    session_.ledger.enter(Phase::step);
+    session_.ledger.leave();
+    const auto& ledger = session_.ledger;
+    out_.forward = {Bytes(ledger.peak(Phase::forward).bytes),
+                    std::string(ledger.peak(Phase::forward).at)};
+    out_.backward = {Bytes(ledger.peak(Phase::backward).bytes),
+                     std::string(ledger.peak(Phase::backward).at)};
+    const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
+    out_.step = {Bytes(ledger.live()) + peak.transient, std::string(peak.at)};
+  }
+
+  const Job& job_;
+  const Strategy& s_;
+  Program program_;
+  aten::Session session_;
+  const hf::Family& family_;
+  std::vector<Walked> walked_;
+  std::vector<int64_t> stretch_of_;  // rounds, by stretch
+  std::vector<StepParam> step_params_;
+  std::unique_ptr<aten::Leaf> inputs_leaf_;
+  int64_t fixed_ = 0;  // weights, states, buffers and inputs
+  EagerStep out_;
+};
+
+}  // namespace
+
+EagerStep eager_step(const Job& job) {
+  const Strategy& s = job.strategy;
+  if (s.tp * s.pp * s.cp * s.ep > 1 || s.zero > 0)
+    throw Error(ErrorKind::not_modelled, "--framework",
+                "framework '" + std::string(to_string(s.framework)) +
+                    "' runs whole models: tp, pp, cp, ep and ZeRO are other frameworks'",
+                "use --framework textbook");
+  if (job.model.bare_parameters)
+    throw Error(ErrorKind::bad_input, job.model.name,
+                "is a bare size: what PyTorch keeps of it cannot be told",
+                "give a config.json or a preset, or use --framework textbook");
+  return Step(job).run();
+}
+
+}  // namespace memplan

@@ -1,0 +1,120 @@
+// Masks (transformers/masking_utils.py) and attention functions (integrations/sdpa_attention.py,
+// integrations/flash_attention.py, eager_attention_forward of the models).
+#include "lower/huggingface/module.h"
+
+namespace memplan::hf {
+
+using namespace aten;  // NOLINT
+
+namespace {
+
+// The bool mask [b, 1, s, s], made by comparing position indices.
+Tensor bool_mask(const Forward& f, bool sliding) {
+  Session& s = f.session;
+  const Shape square{1, 1, f.sequence, f.sequence};
+  const Tensor rows = make(s, "aten.arange.default", {f.sequence}, DType::i64);
+  const Tensor columns = make(s, "aten.arange.default", {f.sequence}, DType::i64);
+  Tensor mask;
+  if (sliding) {
+    const Tensor one = make(s, "aten.new_ones.default", {}, DType::boolean);
+    const Tensor shifted = make(s, "aten.sub.Tensor", {1, 1, f.sequence, 1}, DType::i64);
+    const Tensor near = make(s, "aten.gt.Tensor", square, DType::boolean);
+    mask = make(s, "aten.bitwise_and.Tensor", square, DType::boolean);
+  }
+  {
+    const Tensor causal = make(s, "aten.le.Tensor", square, DType::boolean);
+    mask = mask ? make(s, "aten.bitwise_and.Tensor", square, DType::boolean) : causal;
+  }
+  if (f.padding) {
+    const Tensor one = make(s, "aten.new_ones.default", {}, DType::boolean);
+    const Tensor both = make(s, "aten.bitwise_and.Tensor", square, DType::boolean);
+    const Tensor index = make(s, "aten.index.Tensor", {f.batch, 1, 1, f.sequence}, DType::boolean);
+    mask = pointwise("aten.bitwise_and.Tensor", {&both, &index}, DType::boolean);
+  }
+  return expand(mask, {f.batch, 1, f.sequence, f.sequence});
+}
+
+Tensor mask_for(const Forward& f, bool sliding) {
+  const AttentionKind kind = f.job.strategy.attention;
+  if (kind == AttentionKind::flash) return f.padding;
+  const bool eager = kind == AttentionKind::unfused;
+  const bool needed = eager || f.padding || (sliding && f.sequence > f.model.sliding_window);
+  if (!needed) return {};
+  const Tensor mask = bool_mask(f, sliding);
+  if (!eager) return mask;
+  const DType dtype = f.inputs_embeds.dtype();
+  const Tensor lowest = make(f.session, "aten.lift_fresh.default", {}, dtype);
+  const Tensor zero = make(f.session, "aten.scalar_tensor.default", {}, dtype);
+  return where(mask, zero, lowest);
+}
+
+Tensor eager_attention(const Tensor& q, const Tensor& key, const Tensor& value,
+                       const AttentionCall& call) {
+  const int64_t groups = q.size(1) / key.size(1);
+  const Tensor k = repeat_kv(key, groups);
+  const Tensor v = repeat_kv(value, groups);
+  Tensor weights;
+  {
+    const Tensor kt = transpose(k, 2, 3);
+    Tensor scores = matmul(q, kt);
+    weights = mul_scalar(scores);
+  }
+  if (call.soft_cap != 0) {
+    weights = div_scalar(weights);
+    weights = aten::tanh(weights);
+    weights = mul_scalar(weights);
+  }
+  if (call.mask) weights = add(weights, call.mask);
+  {
+    Tensor soft = softmax_f32(weights);
+    weights = to(soft, q.dtype());
+  }
+  weights = dropout(weights, call.dropout);
+  Tensor out = matmul(weights, v);
+  out = transpose(out, 1, 2);
+  return contiguous(out);
+}
+
+}  // namespace
+
+void prepare_positions(Forward& f) {
+  Tensor positions = make(f.session, "aten.arange.default", {f.sequence}, DType::i64);
+  positions = pointwise("aten.add.Tensor", {&positions}, DType::i64);
+  f.position_ids = unsqueeze(positions, 0);
+}
+
+void prepare_masks(Forward& f) {
+  NoGrad off(f.session);
+  bool full = f.model.layer_is_sliding.empty(), sliding = false;
+  for (const bool flag : f.model.layer_is_sliding) (flag ? sliding : full) = true;
+  if (full) f.causal_mask = mask_for(f, false);
+  if (sliding) f.sliding_mask = mask_for(f, true);
+}
+
+Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& v,
+              const AttentionCall& call) {
+  switch (f.job.strategy.attention) {
+    case AttentionKind::unfused:
+      return eager_attention(q, k, v, call);
+    case AttentionKind::flash: {
+      const Tensor tq = transpose(q, 1, 2), tk = transpose(k, 1, 2), tv = transpose(v, 1, 2);
+      return flash_attention_2(tq, tk, tv, call.dropout);
+    }
+    case AttentionKind::sdpa:
+      break;
+  }
+  // Grouped queries are left to the kernel only where no mask is given.
+  const int64_t groups = q.size(1) / k.size(1);
+  const bool grouped = groups > 1 && !call.mask;
+  const Tensor keys = grouped ? k : repeat_kv(k, groups);
+  const Tensor values = grouped ? v : repeat_kv(v, groups);
+  const Tensor out = scaled_dot_product_attention(q, keys, values,
+                                                  {.mask = call.mask,
+                                                   .causal = call.causal && !call.mask,
+                                                   .dropout = call.dropout,
+                                                   .gqa = grouped});
+  const Tensor turned = transpose(out, 1, 2);
+  return contiguous(turned);
+}
+
+}  // namespace memplan::hf

@@ -1,0 +1,102 @@
+// LlamaModel and those that differ from it by what their rows say.
+#include "lower/huggingface/module.h"
+
+namespace memplan::hf {
+
+using namespace aten;  // NOLINT
+
+namespace {
+
+Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x) {
+  const AttentionRow& row = f.row.attention;
+  const int64_t d = f.model.head_dim;
+  const bool head_norm = row.qk_norm == QkNorm::per_head;
+  const auto project = [&](std::string_view name, std::string_view norm) {
+    Tensor y = linear(f, p, name, x);
+    if (head_norm && !norm.empty()) {
+      Tensor heads = view(y, {y.size(0), y.size(1), y.size(2) / d, d});
+      y.reset();
+      heads = rms_norm(heads, p.get(norm, "weight"));
+      return transpose(heads, 1, 2);
+    }
+    return split_heads(y, d);
+  };
+  Tensor q = project(row.q, row.q_norm);
+  Tensor k = project(row.k, row.k_norm);
+  const Tensor v = project(row.v, {});
+  apply_rotary(f.cos, f.sin, q, k);
+  const Tensor out = attend(f, q, k, v,
+                            {.mask = kind.sliding ? f.sliding_mask : f.causal_mask,
+                             .dropout = f.model.dropout.attention});
+  const Tensor joined = view(out, {x.size(0), x.size(1), out.size(2) * out.size(3)});
+  return linear(f, p, row.o, joined);
+}
+
+Tensor mlp(const Forward& f, const Params& p, const Tensor& x) {
+  const MlpRow& row = f.row.mlp;
+  Tensor product;
+  {
+    Tensor gate = linear(f, p, row.gate, x);
+    gate = activation(gate, f.model.activation);
+    const Tensor up = linear(f, p, row.up, x);
+    product = mul(gate, up);
+  }
+  return linear(f, p, row.down, product);
+}
+
+}  // namespace
+
+Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
+  Tensor residual = hidden;
+  Tensor x = row_norm(f, p, f.row.before_attention, hidden);
+  x = attention(f, p, kind, x);
+  x = add(residual, x);
+  residual = x;
+  x = row_norm(f, p, f.row.before_mlp, x);
+  x = mlp(f, p, x);
+  return add(residual, x);
+}
+
+Tensor decoder_embed(Forward& f, const Params& p) {
+  const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
+  f.inputs_embeds = embedding(p.get(name, "weight"), f.ids);
+  prepare_positions(f);
+  prepare_masks(f);
+  rotary_embedding(f, f.model.head_dim, f.cos, f.sin);
+  return f.inputs_embeds;
+}
+
+Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden) {
+  if (f.row.final_norm.empty()) return hidden;
+  return row_norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
+}
+
+Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
+                      Tensor& logits) {
+  Tensor weight = head.find(f.row.head, "weight");
+  if (!weight)
+    weight = embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
+  logits = aten::linear(hidden, weight, head.find(f.row.head, "bias"));
+  return causal_loss(f, logits);
+}
+
+Tensor causal_loss(Forward& f, const Tensor& given) {
+  const Tensor logits = to(given, DType::f32);
+  Tensor labels =
+      make(f.session, "aten.constant_pad_nd.default", {f.batch, f.sequence + 1}, DType::i64);
+  const Tensor shifted = make(f.session, "aten.clone.default", {f.batch, f.sequence}, DType::i64);
+  const int64_t tokens = f.batch * f.sequence;
+  const Tensor rows = view(logits, {tokens, logits.size(-1)});
+  return cross_entropy(rows, view(shifted, {tokens}));
+}
+
+Tensor masked_loss(Forward& f, const Tensor& logits) {
+  const int64_t tokens = f.batch * f.sequence;
+  const Tensor rows = view(logits, {tokens, logits.size(-1)});
+  return cross_entropy(rows, view(f.ids, {tokens}));
+}
+
+// inv_freq and original_inv_freq, fp32.
+int64_t rotary_buffers(const Job& job) { return 2 * (job.model.head_dim / 2) * 4; }
+
+}  // namespace memplan::hf

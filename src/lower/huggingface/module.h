@@ -1,0 +1,130 @@
+// What the forward functions of all families share: parameters by name, linear layers with their
+// adapters, norms, rotary embedding, masks and the attention interface of transformers 5.12.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "lower/families.h"
+#include "lower/family_row.h"
+#include "memplan/job.h"
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+#include "ops/aten/session.h"
+
+namespace memplan::hf {
+
+using aten::Shape;
+using aten::Tensor;
+
+/// The parameters of one block as tensors, by the names its graph gives them.
+class Params {
+ public:
+  /// `copies`: equal blocks this one stands for.
+  Params(aten::Session& session, const Graph& graph, const Precision& precision, int64_t copies);
+
+  /// Empty where the block has no such parameter.
+  Tensor find(std::string_view name) const;
+  /// NAME + "." + SUFFIX.
+  Tensor find(std::string_view module, std::string_view suffix) const;
+  /// Throws Error{not_modelled}: the forward and the parameters' names disagree.
+  Tensor get(std::string_view module, std::string_view suffix) const;
+
+  const Graph& graph() const { return *graph_; }
+  aten::Leaf& leaf(size_t i) const { return *leaves_[i]; }
+  size_t size() const { return leaves_.size(); }
+
+ private:
+  const Graph* graph_;
+  std::vector<aten::Leaf*> leaves_;
+};
+
+/// What one forward pass shares: what model.forward's local variables hold.
+struct Forward {
+  aten::Session& session;
+  const Job& job;
+  const ModelSpec& model;
+  FamilyRow row;
+  int64_t batch = 1, sequence = 1;
+  Tensor ids = {}, padding = {};  ///< input_ids and attention_mask [b, s], int64
+  // The local variables of model.forward.
+  Tensor inputs_embeds = {}, position_ids = {};
+  Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
+  Tensor cos = {}, sin = {};                   ///< [1, s, d]
+  Tensor local_cos = {}, local_sin = {};       ///< of sliding layers, where they differ (Gemma 3)
+  std::vector<Tensor> shared = {};  ///< what a family passes from layer to layer by itself
+
+  /// model.forward returns.
+  void release_locals();
+};
+
+/// nn.Linear or Conv1D named `name`, with LoRA where it is a target.
+Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
+
+/// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype.
+Tensor rms_norm(const Tensor& x, const Tensor& weight);
+/// The norm of the family's row named `name`.
+Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
+
+/// cos and sin of LlamaRotaryEmbedding in the activations' dtype, [1, s, d].
+void rotary_embedding(const Forward& f, int64_t rotary_dim, Tensor& cos, Tensor& sin);
+/// apply_rotary_pos_emb: q and k are replaced.
+void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k);
+/// (x · cos) + (rotate_half(x) · sin), cos and sin already broadcastable.
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin);
+
+/// Position ids and the masks that this attention implementation and this model need
+/// (transformers/masking_utils.py, create_causal_mask, create_sliding_window_causal_mask).
+void prepare_positions(Forward& f);
+void prepare_masks(Forward& f);
+
+struct AttentionCall {
+  Tensor mask;
+  double dropout = 0;
+  bool causal = true;
+  double soft_cap = 0;
+};
+/// ALL_ATTENTION_FUNCTIONS: q, k, v [b, heads, s, d] -> [b, s, heads, d].
+Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& v,
+              const AttentionCall& call);
+/// repeat_kv: [b, nkv, s, d] -> [b, nkv·groups, s, d].
+Tensor repeat_kv(const Tensor& x, int64_t groups);
+
+/// [b, s, heads·d] -> [b, heads, s, d].
+Tensor split_heads(const Tensor& x, int64_t head_dim);
+/// [b, s, heads, d] -> [b, s, heads·d].
+Tensor join_heads(const Tensor& x);
+
+/// One family's forward.
+struct Family {
+  std::string_view name;
+  /// hidden_states -> hidden_states of one layer.
+  Tensor (*layer)(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden);
+  /// input ids -> the first layer's input. Fills what layers share.
+  Tensor (*embed)(Forward& f, const Params& p);
+  /// The last layer's output -> what the head reads (the final norm).
+  Tensor (*finish)(Forward& f, const Params& head, const Tensor& hidden);
+  /// hidden -> loss. Leaves in `logits` what the model's outputs hold.
+  Tensor (*loss)(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
+                 Tensor& logits);
+  /// Bytes of the model's buffers (model.buffers()), persistent or not.
+  int64_t (*buffers)(const Job& job);
+};
+
+/// Throws Error{not_modelled} for a family whose forward is not written.
+const Family& family(const ModelSpec& model);
+
+// Defaults that most families' rows name.
+Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden);
+Tensor decoder_embed(Forward& f, const Params& p);
+Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden);
+Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
+                      Tensor& logits);
+int64_t rotary_buffers(const Job& job);
+
+/// ForCausalLMLoss (transformers/loss/loss_utils.py): logits [b, s, V], labels [b, s].
+Tensor causal_loss(Forward& f, const Tensor& logits);
+/// ForMaskedLMLoss: no shift.
+Tensor masked_loss(Forward& f, const Tensor& logits);
+
+}  // namespace memplan::hf

@@ -1,0 +1,148 @@
+// torch.nn.functional.scaled_dot_product_attention and the kernels behind it
+// (aten/src/ATen/native/transformers/attention.cpp, sdp_utils*.cpp).
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+
+namespace memplan::aten {
+namespace {
+
+struct Kernel {
+  std::string_view forward, backward;
+  bool lse_heads_last = false;
+};
+constexpr Kernel kCpu{"aten._scaled_dot_product_flash_attention_for_cpu.default",
+                      "aten._scaled_dot_product_flash_attention_for_cpu_backward.default"};
+constexpr Kernel kFlash{"aten._scaled_dot_product_flash_attention.default",
+                        "aten._scaled_dot_product_flash_attention_backward.default"};
+constexpr Kernel kEfficient{"aten._scaled_dot_product_efficient_attention.default",
+                            "aten._scaled_dot_product_efficient_attention_backward.default"};
+
+// [b, heads, s, d] laid out as (b, s, heads, d).
+Tensor heads_inside(Session& session, const Shape& sizes, DType dtype) {
+  const Shape inner{sizes[0], sizes[2], sizes[1], sizes[3]};
+  const Shape strides = contiguous_strides(inner);
+  return allocate(session, sizes, {strides[0], strides[2], strides[1], strides[3]}, dtype);
+}
+
+// Temporaries of FlashAttention 2's backward: softmax_d, dq_accum and, under grouped queries, keys'
+// and values' gradients for all query heads (flash-attention, csrc/flash_attn/flash_api.cpp,
+// mha_bwd).
+std::vector<Tensor> flash_backward_scratch(const Tensor& q, const Tensor& k) {
+  const auto up = [](int64_t n, int64_t step) { return ceil_div(n, step) * step; };
+  Session& session = q.session();
+  const int64_t b = q.size(0), heads = q.size(1), s = q.size(2), d = q.size(3);
+  const int64_t rows = up(s, 128), wide = d <= 128 ? up(d, 32) : up(d, 64);
+  std::vector<Tensor> out;
+  out.push_back(allocate(session, {b, heads, rows}, DType::f32));
+  out.push_back(allocate(session, {b, rows, heads, wide}, DType::f32));
+  if (k.size(1) != heads)
+    for (int i = 0; i < 2; ++i)
+      out.push_back(allocate(session, {b, k.size(2), heads, d}, k.dtype()));
+  return out;
+}
+
+Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tensor& v,
+             const Tensor& mask) {
+  Session& session = q.session();
+  const bool tracked = tracks({&q, &k, &v});
+  Saved kq, kk, kv, km, ko, kl, kr;
+  if (tracked) {
+    if (mask) km = Saved(mask);
+    kk = Saved(k);
+    kq = Saved(q);
+    kv = Saved(v);
+  }
+  Shape sizes = q.sizes();
+  sizes[-1] = v.size(-1);
+  const bool flash = &kernel == &kFlash;
+  // The flash kernel's output copies q's layout (at::empty_like); the others' is (b, s, heads, d).
+  Tensor out = flash && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
+                                     : heads_inside(session, sizes, q.dtype());
+  int64_t lse_rows = q.size(2);
+  if (&kernel == &kEfficient) lse_rows = ceil_div(lse_rows, 32) * 32;  // kAlignLSE
+  Tensor lse = allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32);
+  Tensor rng;
+  if (&kernel != &kCpu) rng = allocate(session, {2}, DType::i64);
+  session.ledger.note(kernel.forward);
+  if (!tracked) return out;
+  ko = Saved(out);
+  kl = Saved(lse);
+  if (rng) kr = Saved(rng);
+  record({&out}, {&q, &k, &v}, [=](Grads& g) {
+    const Tensor sq = kq.get();
+    const Tensor sk = kk.get();
+    const Tensor sv = kv.get();
+    const Tensor so = ko.get();
+    const Tensor sl = kl.get();
+    Session& s = g.session();
+    std::vector<Tensor> scratch;
+    if (&kernel != &kCpu) scratch = flash_backward_scratch(sq, sk);
+    Tensor dq = heads_inside(s, sq.sizes(), sq.dtype());
+    Tensor dk = heads_inside(s, sk.sizes(), sk.dtype());
+    Tensor dv = heads_inside(s, sv.sizes(), sv.dtype());
+    s.ledger.note(kernel.backward);
+    g.set(0, std::move(dq));
+    g.set(1, std::move(dk));
+    g.set(2, std::move(dv));
+  });
+  return out;
+}
+
+// A bool mask becomes one of 0 and -inf in the queries' dtype (convert_boolean_attn_mask).
+Tensor additive(const Tensor& mask, DType dtype) {
+  if (!mask || mask.dtype() != DType::boolean) return mask;
+  const Tensor zero = make(mask.session(), "aten.scalar_tensor.default", {}, dtype);
+  const Tensor lowest = make(mask.session(), "aten.scalar_tensor.default", {}, dtype);
+  return where(mask, zero, lowest);
+}
+
+// _scaled_dot_product_attention_math: queries and keys are scaled before their product.
+Tensor math(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
+  Session& session = q.session();
+  Tensor mask = o.mask;
+  if (o.causal) {
+    Tensor ones = make(session, "aten.ones.default", {q.size(2), k.size(2)}, DType::boolean);
+    Tensor lower = make(session, "aten.tril.default", ones.sizes(), DType::boolean);
+    ones.reset();
+    mask = lower;
+  }
+  mask = additive(mask, q.dtype());
+  const Tensor scaled_q = mul_scalar(q);
+  const Tensor kt = transpose(k, -2, -1);
+  const Tensor scaled_k = mul_scalar(kt);
+  Tensor scores = matmul(scaled_q, scaled_k);
+  if (mask) scores = add_in_place(scores, mask);
+  scores = softmax(scores);
+  if (o.dropout > 0) scores = dropout(scores, o.dropout);
+  return matmul(scores, v);
+}
+
+}  // namespace
+
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const SdpaOptions& given) {
+  Session& session = query.session();
+  const Tensor q = session.cast_for_autocast(query);
+  const Tensor k = session.cast_for_autocast(key);
+  const Tensor v = session.cast_for_autocast(value);
+  SdpaOptions o = given;
+  const bool one_width = q.size(-1) == v.size(-1);
+  if (session.backend == Backend::cpu) {
+    if (o.dropout > 0 || !one_width) return math(q, k, v, o);
+    o.mask = additive(o.mask, q.dtype());
+    return fused(kCpu, q, k, v, o.mask);
+  }
+  const bool half = q.dtype() == DType::bf16 || q.dtype() == DType::f16;
+  if (half && !o.mask && one_width && q.size(-1) <= 256) return fused(kFlash, q, k, v, {});
+  o.mask = additive(o.mask, q.dtype());
+  return fused(kEfficient, q, k, v, o.mask);
+}
+
+Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double) {
+  const Tensor heads_q = transpose(q, 1, 2), heads_k = transpose(k, 1, 2),
+               heads_v = transpose(v, 1, 2);
+  const Tensor out = fused(kFlash, heads_q, heads_k, heads_v, {});
+  return transpose(out, 1, 2);
+}
+
+}  // namespace memplan::aten

@@ -1,0 +1,263 @@
+#include "ops/aten/autograd.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "ops/aten/ops.h"
+
+namespace memplan::aten {
+namespace {
+
+// Ends a checkpoint's second forward once nothing more is needed of it.
+struct StopRecompute {};
+
+constexpr uint64_t kFirst = std::numeric_limits<uint64_t>::max();
+
+Ref<Node> accumulator(Session& session, Leaf& leaf) {
+  if (!leaf.accumulate) {
+    leaf.accumulate = Ref(new Node);
+    leaf.accumulate->session = &session;
+    leaf.accumulate->leaf = &leaf;
+    leaf.accumulate->sequence = kFirst;
+  }
+  return leaf.accumulate;
+}
+
+void recompute(Session& session, const Ref<CheckpointFrame>& frame) {
+  frame->recomputed = true;
+  const bool grad = std::exchange(session.grad_enabled, true);
+  const auto autocast = std::exchange(session.autocast, frame->autocast);
+  const Ref<CheckpointFrame> outer = std::exchange(session.recomputing, frame);
+  try {
+    frame->again();
+  } catch (const StopRecompute&) {
+  }
+  session.recomputing = outer;
+  session.autocast = autocast;
+  session.grad_enabled = grad;
+  if (frame->autocast) session.leave_autocast();
+}
+
+// at::sum_to: leading dimensions go, the others keep size 1.
+Tensor sum_to(const Tensor& grad, const Shape& sizes) {
+  const int lead = grad.dims() - sizes.dims;
+  Shape kept = grad.sizes();
+  for (int i = 0; i < kept.dims; ++i)
+    if (i < lead || sizes[i - lead] == 1) kept[i] = 1;
+  Tensor out = allocate(grad.session(), kept, grad.dtype());
+  grad.session().ledger.note("aten.sum.dim_IntList");
+  return lead == 0 ? out : alias(out, sizes, contiguous_strides(sizes));
+}
+
+}  // namespace
+
+Saved::Slot::~Slot() {
+  if (frame && static_cast<size_t>(index) < frame->tensors.size())
+    frame->tensors[static_cast<size_t>(index)].reset();
+}
+
+Saved::Saved(const Tensor& x) : slot_(new Slot) {
+  Session& session = x.session();
+  if (session.packing) {
+    slot_->frame = session.packing;
+    slot_->index = session.packing->saved++;
+    return;
+  }
+  slot_->value = x.detach();
+  if (session.recomputing) {
+    std::vector<Tensor>& tensors = session.recomputing->tensors;
+    tensors.push_back(slot_->value);
+    if (std::ssize(tensors) == session.recomputing->saved) throw StopRecompute();
+  }
+}
+
+Tensor Saved::get() const {
+  if (!slot_->frame) return slot_->value;
+  CheckpointFrame& frame = *slot_->frame;
+  if (!frame.recomputed) {
+    Session* session = frame.session;
+    recompute(*session, slot_->frame);
+  }
+  return frame.tensors[static_cast<size_t>(slot_->index)];
+}
+
+Grads::Grads(std::vector<Tensor> in, Node& node)
+    : in_(std::move(in)), out_(node.next.size()), node_(node) {}
+bool Grads::wants(int i) const {
+  return static_cast<bool>(node_.next[static_cast<size_t>(i)].node);
+}
+Session& Grads::session() const { return *node_.session; }
+
+bool tracks(std::initializer_list<const Tensor*> inputs) {
+  return std::any_of(inputs.begin(), inputs.end(), [](const Tensor* x) { return tracks(*x); });
+}
+bool tracks(const Tensor& x) { return x && x.requires_grad() && x.session().grad_enabled; }
+
+void record(std::initializer_list<Tensor*> outputs, std::initializer_list<const Tensor*> inputs,
+            Backward backward) {
+  std::vector<Tensor> out, in;
+  for (const Tensor* x : inputs) in.push_back(*x);
+  for (Tensor* x : outputs) out.push_back(*x);
+  record(out, in, std::move(backward));
+}
+
+void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward backward) {
+  Session& session = outputs.front().session();
+  Ref<Node> node(new Node);
+  node->session = &session;
+  node->sequence = session.next_sequence++;
+  node->stretch = session.stretch;
+  node->outputs = static_cast<int>(outputs.size());
+  node->backward = std::move(backward);
+  for (const Tensor& x : inputs) {
+    Edge edge;
+    if (x && x.requires_grad()) {
+      edge.node = x->grad_fn ? x->grad_fn : x->leaf ? accumulator(session, *x->leaf) : Ref<Node>();
+      edge.input = x->output;
+      edge.sizes = x.sizes();
+      edge.dtype = x.dtype();
+    }
+    node->next.push_back(std::move(edge));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i]->grad_fn = node;
+    outputs[i]->output = static_cast<int>(i);
+    outputs[i]->requires_grad = true;
+  }
+}
+
+/// One backward pass.
+class Engine {
+ public:
+  explicit Engine(Session& session) : session_(session) {}
+
+  void run(const Tensor& loss) {
+    const bool grad = std::exchange(session_.grad_enabled, false);
+    const Ref<Node> root = loss->grad_fn;
+    count(root.get());
+    for (Node* node : reached_) node->buffer.resize(static_cast<size_t>(node->outputs));
+    Tensor ones = allocate(session_, loss.sizes(), loss.dtype());
+    session_.ledger.note("aten.ones_like.default");
+    root->buffer[static_cast<size_t>(loss->output)] = std::move(ones);
+    push(root.get());
+    while (!ready_.empty()) {
+      std::pop_heap(ready_.begin(), ready_.end(), later);
+      Node* node = ready_.back();
+      ready_.pop_back();
+      if (node->leaf == nullptr) enter_stretch(node->stretch);
+      evaluate(*node);
+    }
+    enter_stretch(0);
+    for (Node* node : reached_) {
+      node->seen = false;
+      node->waiting = 0;
+    }
+    session_.grad_enabled = grad;
+  }
+
+ private:
+  static bool later(const Node* a, const Node* b) { return a->sequence < b->sequence; }
+
+  void count(Node* root) {
+    std::vector<Node*> stack{root};
+    root->seen = true;
+    while (!stack.empty()) {
+      Node* node = stack.back();
+      stack.pop_back();
+      reached_.push_back(node);
+      for (const Edge& edge : node->next) {
+        if (!edge.node) continue;
+        ++edge.node->waiting;
+        if (!std::exchange(edge.node->seen, true)) stack.push_back(edge.node.get());
+      }
+    }
+  }
+
+  void push(Node* node) {
+    ready_.push_back(node);
+    std::push_heap(ready_.begin(), ready_.end(), later);
+  }
+
+  void enter_stretch(int stretch) {
+    if (stretch == stretch_) return;
+    if (stretch_ > 0) session_.ledger.end_repeat();
+    stretch_ = stretch;
+    if (stretch > 0)
+      session_.ledger.begin_repeat(session_.stretch_counts[static_cast<size_t>(stretch) - 1]);
+  }
+
+  void evaluate(Node& node) {
+    std::vector<Tensor> outputs;
+    {
+      std::vector<Tensor> inputs = std::move(node.buffer);
+      node.buffer.clear();
+      if (node.leaf != nullptr) return accumulate_grad(*node.leaf, std::move(inputs.front()));
+      Grads grads(std::move(inputs), node);
+      node.backward(grads);
+      for (size_t i = 0; i < grads.out_.size(); ++i) match(grads.out_[i], node.next[i]);
+      outputs = std::move(grads.out_);
+    }
+    node.backward = nullptr;  // what it saved is gone
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const Edge& edge = node.next[i];
+      if (!edge.node) continue;
+      if (outputs[i])
+        add(edge.node->buffer[static_cast<size_t>(edge.input)], std::move(outputs[i]));
+      if (--edge.node->waiting == 0) push(edge.node.get());
+    }
+  }
+
+  // validate_outputs
+  void match(Tensor& grad, const Edge& edge) {
+    if (!grad || !edge.node) return;
+    if (!(grad.sizes() == edge.sizes)) grad = sum_to(grad, edge.sizes);
+    if (grad.dtype() != edge.dtype) grad = to(grad, edge.dtype);
+  }
+
+  // InputBuffer::add
+  void add(Tensor& held, Tensor grad) {
+    if (!held) {
+      held = std::move(grad);
+      return;
+    }
+    if (!session_.watched && held->refs == 1 && held->storage->refs == 1 && held.is_dense()) {
+      session_.ledger.note("aten.add_.Tensor");
+      return;
+    }
+    held = pointwise("aten.add.Tensor", {&held, &grad}, held.dtype());
+  }
+
+  void accumulate_grad(Leaf& leaf, Tensor grad) {
+    if (!grad) return;
+    if (leaf.grad || leaf.grad_exists) return session_.ledger.note("aten.add_.Tensor");
+    if (leaf.in_bucket) return;
+    if (!leaf.value || (grad->refs == 1 && grad.strides_match(leaf.value))) {
+      leaf.grad = std::move(grad);
+    } else {
+      leaf.grad = allocate(session_, leaf.value.sizes(), leaf.value.strides(), leaf.value.dtype());
+      session_.ledger.note("aten.new_empty_strided.default");
+    }
+    leaf.grad->storage->copies = leaf.copies;
+  }
+
+  Session& session_;
+  std::vector<Node*> ready_, reached_;
+  int stretch_ = 0;
+};
+
+void run_backward(Session& session, Tensor loss) { Engine(session).run(loss); }
+
+Tensor checkpoint(Session& session, std::function<Tensor()> body) {
+  if (!session.grad_enabled || session.recomputing) return body();
+  Ref<CheckpointFrame> frame(new CheckpointFrame);
+  frame->session = &session;
+  frame->autocast = session.autocast;
+  frame->again = body;
+  const Ref<CheckpointFrame> outer = std::exchange(session.packing, frame);
+  Tensor out = body();
+  session.packing = outer;
+  return out;
+}
+
+}  // namespace memplan::aten

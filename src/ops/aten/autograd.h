@@ -1,0 +1,71 @@
+// The tape: nodes with what they saved, and PyTorch's engine that runs them backwards
+// (torch/csrc/autograd/engine.cpp, input_buffer.cpp, functions/accumulate_grad.cpp).
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <string_view>
+#include <vector>
+
+#include "ops/aten/session.h"
+#include "ops/aten/tensor.h"
+
+namespace memplan::aten {
+
+/// A tensor that an operator keeps for its backward. Under a checkpoint it keeps a place in the
+/// frame instead.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(const Tensor& x);
+  /// Runs the checkpoint again where needed.
+  Tensor get() const;
+
+ private:
+  struct Slot {
+    Tensor value;
+    Ref<CheckpointFrame> frame;
+    int index = 0;
+    int refs = 0;
+    Slot() = default;
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+    ~Slot();
+  };
+  Ref<Slot> slot_;
+};
+
+/// What a node's backward reads and writes. Outputs are those of the forward's inputs, in order.
+class Grads {
+ public:
+  Grads(std::vector<Tensor> in, Node& node);
+  /// Gradient of the forward's i-th output; empty where nothing flowed into it.
+  const Tensor& in(int i = 0) const { return in_[static_cast<size_t>(i)]; }
+  /// Whether the forward's i-th input wants a gradient.
+  bool wants(int i) const;
+  void set(int i, Tensor grad) { out_[static_cast<size_t>(i)] = std::move(grad); }
+  Session& session() const;
+
+ private:
+  friend class Engine;
+  std::vector<Tensor> in_, out_;
+  Node& node_;
+};
+
+/// Whether autograd records an operator on these inputs.
+bool tracks(std::initializer_list<const Tensor*> inputs);
+bool tracks(const Tensor& x);
+
+/// Hangs a node with this backward on `outputs`. Call only where tracks(inputs).
+void record(std::initializer_list<Tensor*> outputs, std::initializer_list<const Tensor*> inputs,
+            Backward backward);
+void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward backward);
+
+/// loss.backward().
+void run_backward(Session& session, Tensor loss);
+
+/// Runs `body` as torch.utils.checkpoint(use_reentrant=False) does. The body must be callable
+/// twice; it holds what the checkpoint's arguments and closure hold.
+Tensor checkpoint(Session& session, std::function<Tensor()> body);
+
+}  // namespace memplan::aten

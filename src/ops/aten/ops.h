@@ -1,0 +1,110 @@
+// PyTorch's operators: what each allocates, what autograd keeps of it, what its backward allocates.
+//
+// Facts are those of tools/autograd/derivatives.yaml and aten/src/ATen/native, torch 2.14, seen in
+// program order by a TorchDispatchMode. Names are ATen's. Gradients of one node are made in the
+// alphabetical order of the derivatives' names (tools/autograd/load_derivatives.py).
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "ops/aten/session.h"
+#include "ops/aten/tensor.h"
+
+namespace memplan::aten {
+
+// --- pointwise ----------------------------------------------------------------------------------
+
+/// A TensorIterator kernel without history: broadcasts sizes, keeps the inputs' order of
+/// dimensions (aten/src/ATen/TensorIterator.cpp, reorder_dimensions).
+Tensor pointwise(std::string_view op, std::initializer_list<const Tensor*> inputs, DType dtype);
+/// c10::promoteTypes of tensors that have dimensions.
+DType promote(DType a, DType b);
+
+Tensor to(const Tensor& x, DType dtype);  ///< the same tensor where nothing changes
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);
+/// With a Python number: nothing is kept.
+Tensor add_scalar(const Tensor& x);
+Tensor mul_scalar(const Tensor& x);
+Tensor div_scalar(const Tensor& x);
+/// x += y where autograd allows it: no new storage.
+Tensor add_in_place(Tensor x, const Tensor& y);
+Tensor neg(const Tensor& x);
+Tensor pow_scalar(const Tensor& x);  ///< exponent above 1: keeps x
+Tensor rsqrt(const Tensor& x);
+Tensor mean_last(const Tensor& x);  ///< over the last dimension, which stays as 1
+Tensor sum_last(const Tensor& x);   ///< the same, sum
+Tensor sum_dim(const Tensor& x, int dim);
+/// An activation that keeps its input (silu, gelu…) or its result (relu, tanh, sigmoid), by name:
+/// "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "sigmoid"; gelu_new is
+/// transformers' composite of eight operators. Throws Error{not_modelled} on another.
+Tensor activation(const Tensor& x, std::string_view name);
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+Tensor softmax(const Tensor& x);  ///< over the last dimension
+/// nn.functional.softmax(x, dim=-1, dtype=float32)
+Tensor softmax_f32(const Tensor& x);
+Tensor dropout(const Tensor& x, double p);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor masked_fill(const Tensor& x, const Tensor& mask);
+Tensor clone(const Tensor& x);  ///< contiguous
+/// A new tensor made from nothing (arange, zeros, full): `op` names it.
+Tensor make(Session& session, std::string_view op, const Shape& sizes, DType dtype);
+
+// --- views --------------------------------------------------------------------------------------
+
+Tensor view(const Tensor& x, const Shape& sizes);     ///< sizes must be viewable
+Tensor reshape(const Tensor& x, const Shape& sizes);  ///< a view, or a copy where it cannot be
+bool viewable(const Tensor& x, const Shape& sizes);
+Tensor transpose(const Tensor& x, int a, int b);
+Tensor permute(const Tensor& x, std::initializer_list<int> order);
+Tensor t(const Tensor& x);
+Tensor expand(const Tensor& x, const Shape& sizes);
+Tensor unsqueeze(const Tensor& x, int dim);
+Tensor squeeze(const Tensor& x, int dim);
+Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length);
+Tensor select(const Tensor& x, int dim);  ///< one index of a dimension, which goes
+/// Views of consecutive stretches of a dimension: one node, whose backward is a cat.
+std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& lengths, int dim = -1);
+Tensor contiguous(const Tensor& x);
+Tensor cat(std::span<const Tensor> parts, int dim = -1);
+
+// --- matrix products ----------------------------------------------------------------------------
+
+Tensor mm(const Tensor& a, const Tensor& b);
+Tensor bmm(const Tensor& a, const Tensor& b);
+Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b);
+/// torch.matmul of tensors of up to four dimensions.
+Tensor matmul(const Tensor& a, const Tensor& b);
+/// nn.functional.linear: weight [out, in]; `bias` may be empty. Autocast applies.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// transformers' Conv1D: weight [in, out].
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// --- layers -------------------------------------------------------------------------------------
+
+Tensor embedding(const Tensor& weight, const Tensor& indices);
+/// weight and bias may be empty. Statistics are fp32 on CUDA; on the CPU, of the input's dtype.
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+struct SdpaOptions {
+  Tensor mask;  ///< bool or additive; empty: none
+  bool causal = false;
+  double dropout = 0;
+  bool gqa = false;  ///< enable_gqa
+};
+/// q, k, v: [b, heads, s, d].
+Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const SdpaOptions& options);
+/// FlashAttention 2's own package: q, k, v [b, s, heads, d].
+Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double dropout);
+
+/// nn.functional.cross_entropy: logits [N, V], labels [N].
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
+
+}  // namespace memplan::aten

@@ -1,0 +1,51 @@
+#include "ops/aten/session.h"
+
+#include <algorithm>
+
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+
+namespace memplan::aten {
+
+Session::Session(Backend where, Version version) : backend(where), torch(version) {}
+
+Session::~Session() { cast_cache_.clear(); }
+
+Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies) {
+  leaves_.push_back(std::make_unique<Leaf>());
+  Leaf& leaf = *leaves_.back();
+  leaf.copies = copies;
+  leaf.value = allocate(*this, sizes, dtype);
+  leaf.value->storage->copies = copies;
+  ledger.add(checked_mul(rounded(leaf.value->storage->bytes), copies - 1));
+  leaf.value->requires_grad = trainable;
+  leaf.value->leaf = &leaf;
+  return leaf;
+}
+
+void Session::repeat(int64_t count, const std::function<void()>& body) {
+  if (count <= 1) return body();
+  stretch_counts.push_back(count);
+  stretch = static_cast<int>(stretch_counts.size());
+  ledger.begin_repeat(count);
+  body();
+  ledger.end_repeat();
+  stretch = 0;
+}
+
+Tensor Session::cast_for_autocast(const Tensor& x) {
+  if (!autocast || x.dtype() == *autocast || x.dtype() == DType::i64 ||
+      x.dtype() == DType::boolean || x.dtype() == DType::f64)
+    return x;
+  const bool cached = x.dtype() == DType::f32 && x->leaf != nullptr && x.requires_grad();
+  if (!cached) return to(x, *autocast);
+  const auto found = std::find_if(cast_cache_.begin(), cast_cache_.end(),
+                                  [&](const auto& row) { return row.first == x->leaf; });
+  if (found != cast_cache_.end()) return found->second;
+  Tensor cast = to(x, *autocast);
+  cast->storage->copies = x->leaf->copies;
+  cast_cache_.emplace_back(x->leaf, cast);
+  return cast;
+}
+
+}  // namespace memplan::aten

@@ -1,0 +1,99 @@
+// What is global to a PyTorch process: the ledger, grad mode, autocast and its cache, checkpoints.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "memplan/job.h"
+#include "ops/aten/ledger.h"
+#include "ops/aten/tensor.h"
+
+namespace memplan::aten {
+
+class Session;
+
+/// A parameter: its tensor, its gradient, and the node that accumulates into it.
+struct Leaf {
+  Tensor value;
+  Tensor grad;
+  Ref<Node> accumulate;
+  int64_t copies = 1;        ///< equal parameters it stands for
+  bool grad_exists = false;  ///< from an earlier micro-batch; counted by its owner
+  bool in_bucket = false;    ///< DDP copies a new gradient into its bucket and drops it
+};
+
+/// Non-reentrant activation checkpointing (torch/utils/checkpoint.py, 2.14): forward saves nothing;
+/// the first node that needs something runs forward again, which stops once the last of the tensors
+/// that forward saved is back.
+struct CheckpointFrame {
+  Session* session = nullptr;
+  std::function<void()> again;
+  std::optional<DType> autocast;
+  int saved = 0;  ///< tensors that forward packed
+  bool recomputed = false;
+  std::vector<Tensor> tensors;  ///< by order of packing
+  int refs = 0;
+};
+
+class Session {
+ public:
+  Session(Backend backend, Version torch);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Ledger ledger;
+  Backend backend;
+  Version torch;
+  /// A TorchDispatchMode watches: gradients that meet are summed into a new tensor, never in place.
+  bool watched = false;
+  bool rounds_to_512 = false;  ///< the CUDA caching allocator's smallest block
+  std::optional<DType> autocast;
+
+  bool grad_enabled = true;
+  uint64_t next_sequence = 0;
+  int stretch = 0;                      ///< nodes made now belong to this repeated stretch; 0: none
+  std::vector<int64_t> stretch_counts;  ///< by stretch
+  Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
+  Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
+
+  int64_t rounded(int64_t bytes) const {
+    return rounds_to_512 ? checked_mul(ceil_div(bytes, 512), 512) : bytes;
+  }
+
+  /// A parameter. Counted by its owner, not by the ledger's operators.
+  Leaf& leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies);
+  const std::vector<std::unique_ptr<Leaf>>& leaves() const { return leaves_; }
+
+  /// Runs `stretch` in place of `count` equal ones.
+  void repeat(int64_t count, const std::function<void()>& body);
+
+  /// x in the autocast dtype; a trainable fp32 parameter's copy is kept until leave_autocast
+  /// (aten/src/ATen/autocast_mode.cpp, cached_cast).
+  Tensor cast_for_autocast(const Tensor& x);
+  void leave_autocast() { cast_cache_.clear(); }
+
+ private:
+  std::vector<std::unique_ptr<Leaf>> leaves_;
+  std::vector<std::pair<Leaf*, Tensor>> cast_cache_;
+};
+
+/// Runs with autograd off for the lifetime of the guard.
+class NoGrad {
+ public:
+  explicit NoGrad(Session& session) : session_(session), before_(session.grad_enabled) {
+    session.grad_enabled = false;
+  }
+  ~NoGrad() { session_.grad_enabled = before_; }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  Session& session_;
+  bool before_;
+};
+
+}  // namespace memplan::aten

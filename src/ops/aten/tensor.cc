@@ -1,0 +1,101 @@
+#include "ops/aten/tensor.h"
+
+#include <algorithm>
+
+#include "ops/aten/session.h"
+
+namespace memplan::aten {
+
+Shape::Shape(std::span<const int64_t> sizes) : dims(static_cast<int>(sizes.size())) {
+  std::copy(sizes.begin(), sizes.end(), at.begin());
+}
+
+int64_t Shape::elements() const {
+  int64_t out = 1;
+  for (int i = 0; i < dims; ++i) out = checked_mul(out, (*this)[i]);
+  return out;
+}
+
+bool operator==(const Shape& a, const Shape& b) {
+  return a.dims == b.dims && std::equal(a.at.begin(), a.at.begin() + a.dims, b.at.begin());
+}
+
+Shape contiguous_strides(const Shape& sizes) {
+  Shape strides = sizes;
+  int64_t step = 1;
+  for (int i = sizes.dims - 1; i >= 0; --i) {
+    strides[i] = step;
+    step = checked_mul(step, std::max<int64_t>(sizes[i], 1));
+  }
+  return strides;
+}
+
+Storage::Storage(Session& owner, int64_t size) : session(&owner), bytes(size) {
+  session->ledger.add(session->rounded(bytes));
+}
+
+Storage::~Storage() {
+  const int64_t times = session->ledger.repeating() ? 1 : copies;
+  session->ledger.free(session->rounded(bytes) * times);
+}
+
+int64_t Tensor::bytes() const { return checked_mul(elements(), size_of(dtype())); }
+
+bool Tensor::is_contiguous() const {
+  int64_t step = 1;
+  for (int i = dims() - 1; i >= 0; --i) {
+    if (size(i) != 1 && strides()[i] != step) return false;
+    step *= size(i);
+  }
+  return true;
+}
+
+bool Tensor::is_dense() const {
+  std::array<std::pair<int64_t, int64_t>, Shape::kMaxDims> axes;  // stride, size
+  int count = 0;
+  for (int i = 0; i < dims(); ++i)
+    if (size(i) != 1) axes[static_cast<size_t>(count++)] = {strides()[i], size(i)};
+  std::sort(axes.begin(), axes.begin() + count);
+  int64_t step = 1;
+  for (int i = 0; i < count; ++i) {
+    const auto& [stride, size] = axes[static_cast<size_t>(i)];
+    if (stride != step) return false;
+    step *= size;
+  }
+  return true;
+}
+
+bool Tensor::strides_match(const Tensor& other) const {
+  if (dims() != other.dims()) return false;
+  for (int i = 0; i < dims(); ++i)
+    if (size(i) != 1 && strides()[i] != other.strides()[i]) return false;
+  return true;
+}
+
+Tensor Tensor::detach() const { return alias(*this, sizes(), strides()); }
+
+Tensor allocate(Session& session, const Shape& sizes, DType dtype) {
+  return allocate(session, sizes, contiguous_strides(sizes), dtype);
+}
+
+Tensor allocate(Session& session, const Shape& sizes, const Shape& strides, DType dtype) {
+  auto* data = new TensorData;
+  Tensor out(data);
+  data->storage = Ref(new Storage(session, checked_mul(sizes.elements(), size_of(dtype))));
+  data->sizes = sizes;
+  data->strides = strides;
+  data->dtype = dtype;
+  return out;
+}
+
+Tensor alias(const Tensor& x, const Shape& sizes, const Shape& strides) {
+  auto* data = new TensorData;
+  Tensor out(data);
+  data->storage = x->storage;
+  data->sizes = sizes;
+  data->strides = strides;
+  data->dtype = x.dtype();
+  return out;
+}
+
+}  // namespace memplan::aten
