@@ -33,19 +33,23 @@ constexpr std::array<Figure<EagerStep>, 10> kStepFigures{{
     {"peak_at.step", [](const EagerStep& s) { return FigureValue(s.step.at); }},
 }};
 
-const RankMemory& worst(const Plan& plan) {
-  return plan.ranks.at(static_cast<size_t>(plan.verdict.worst_rank)).memory;
+const RankPlan& worst(const Plan& plan) {
+  return plan.ranks.at(static_cast<size_t>(plan.verdict.worst_rank));
 }
 
-constexpr std::array<Figure<Plan>, 8> kPlanFigures{{
+// Of states, what is held all the time; of the rest, the moment of the peak. PyTorch's `active`
+// differs from `allocated` by blocks that another stream still reads.
+constexpr std::array<Figure<Plan>, 10> kPlanFigures{{
     {"total_params", [](const Plan& p) { return FigureValue(p.parameters); }},
     {"trainable_params", [](const Plan& p) { return FigureValue(p.trainable); }},
-    {"allocated", [](const Plan& p) { return FigureValue(worst(p).allocated.count()); }},
-    {"reserved", [](const Plan& p) { return FigureValue(worst(p).reserved.count()); }},
-    {"device", [](const Plan& p) { return FigureValue(worst(p).device.count()); }},
-    {"weights", [](const Plan& p) { return FigureValue(worst(p).weights.count()); }},
-    {"optimizer", [](const Plan& p) { return FigureValue(worst(p).optimizer.count()); }},
-    {"activations", [](const Plan& p) { return FigureValue(worst(p).activations.count()); }},
+    {"allocated", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
+    {"active", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
+    {"reserved", [](const Plan& p) { return FigureValue(worst(p).memory.reserved.count()); }},
+    {"device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},
+    {"activations", [](const Plan& p) { return FigureValue(worst(p).memory.activations.count()); }},
+    {"weights", [](const Plan& p) { return FigureValue(worst(p).states.weights.count()); }},
+    {"gradients", [](const Plan& p) { return FigureValue(worst(p).states.gradients.count()); }},
+    {"optimizer", [](const Plan& p) { return FigureValue(worst(p).states.optimizer.count()); }},
 }};
 
 template <typename Answer, size_t N>
@@ -65,7 +69,8 @@ void fill_all(const Answer& answer, const std::array<Figure<Answer>, N>& table,
 }
 
 void refuse_all(const std::string& why, std::vector<CaseFigure>& figures) {
-  for (CaseFigure& figure : figures) figure.refused = why;
+  for (CaseFigure& figure : figures)
+    if (figure.refused.empty() || figure.figure == "-") figure.refused = why;
 }
 
 void answer(const MeasuredCase& one, std::vector<CaseFigure>& figures) {
@@ -85,6 +90,9 @@ std::vector<CaseFigure> predict_case(const MeasuredCase& one) {
   std::vector<CaseFigure> figures;
   for (const Measurement& measured : one.figures)
     figures.push_back({one.id, one.source, measured.figure, measured.value, {}, measured.refused});
+  if (figures.empty())
+    figures.push_back(
+        {one.id, one.source, "-", {}, {}, "nothing that memplan predicts was measured"});
   try {
     answer(one, figures);
   } catch (const Error& error) {

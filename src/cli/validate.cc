@@ -10,6 +10,7 @@
 #include "cli/own_case.h"
 #include "cli/prediction.h"
 #include "input/json_lines.h"
+#include "input/published_case.h"
 #include "input/trace_case.h"
 #include "memplan/error.h"
 #include "report/validation.h"
@@ -50,7 +51,11 @@ struct Form {
   bool (*is)(const JsonNode& line);
   MeasuredCase (*read)(const JsonNode& line);
 };
-constexpr std::array<Form, 2> kForms{{{is_trace, read_trace}, {is_own_case, read_own_case}}};
+constexpr std::array<Form, 3> kForms{{
+    {is_trace, read_trace},
+    {is_own_case, read_own_case},
+    {is_published, read_published},
+}};
 
 MeasuredCase read_case(const JsonNode& line) {
   for (const Form& form : kForms)

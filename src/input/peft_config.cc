@@ -127,7 +127,8 @@ PeftSpec read_lora(const JsonNode& root) {
   for (std::string_view key : kNotModelled) {
     const auto option = root.find(key);
     if (option && !is_off(*option))
-      throw option->error("this option of LoRA is not modelled", "", ErrorKind::not_modelled);
+      throw option->error("LoRA's " + std::string(key) + " is not modelled", "",
+                          ErrorKind::not_modelled);
   }
   PeftSpec peft;
   peft.kind = PeftKind::lora;

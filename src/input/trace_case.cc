@@ -91,6 +91,16 @@ void read_peft(const JsonNode& node, Draft& draft) {
       read_peft_method(node, method ? peft_type(method->text()) : "LORA", method.value_or(node));
 }
 
+void read_quantization(const JsonNode& node, Draft& draft) {
+  if (node.is_null()) return;
+  refuse_unknown_keys(node, {"kind", "double_quant", "prepare"});
+  Quantization& quantization = draft.job.strategy.quantization;
+  quantization.kind = name_or_refuse<QuantKind>(node.at("kind"), "quantization");
+  if (const auto twice = node.find("double_quant")) quantization.double_quant = twice->boolean();
+  if (const auto prepare = node.find("prepare"); prepare && prepare->boolean())
+    throw not_modelled(*prepare, "prepare_model_for_kbit_training is not modelled");
+}
+
 void read_trainable(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
   Trainable& trainable = draft.job.strategy.trainable;
@@ -144,6 +154,7 @@ constexpr auto kKeys = std::to_array<CaseKey>({{"id", read_id},
                                                {"clip", read_clip},
                                                {"micro_batches", read_micro_batches},
                                                {"peft", read_peft},
+                                               {"quantization", read_quantization},
                                                {"trainable", read_trainable},
                                                {"parallel", read_parallel}});
 

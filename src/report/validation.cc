@@ -12,6 +12,8 @@
 namespace memplan {
 namespace {
 
+constexpr size_t kSourceWidth = 40;  // of the names of papers
+
 struct Column {
   std::string_view title;
   std::string_view statistic;
@@ -47,9 +49,11 @@ std::string value_text(const FigureValue& value) {
   return visible(std::get<std::string>(value));
 }
 
-// "all" repeats the only source there is.
+// Rows that tell something: "all" repeats the only source there is, and what was refused whole
+// stands below with its reason.
 std::vector<ErrorRow> shown_rows(const std::vector<CaseFigure>& figures) {
   std::vector<ErrorRow> rows = error_rows(figures);
+  std::erase_if(rows, [](const ErrorRow& r) { return r.errors.empty(); });
   const bool one = std::ranges::all_of(rows, [&](const ErrorRow& r) {
     return r.source == kAllSources || r.source == rows[0].source;
   });
@@ -64,7 +68,7 @@ std::vector<std::string> titles() {
 }
 
 std::vector<std::string> cells_of(const ErrorRow& row) {
-  std::vector<std::string> out = {visible(row.source), visible(row.figure),
+  std::vector<std::string> out = {shorten(visible(row.source), kSourceWidth), visible(row.figure),
                                   format_count(row.cases()), format_count(row.refused)};
   for (const Column& column : kColumns) out.push_back(cell_text(row, column.statistic));
   return out;
@@ -140,10 +144,11 @@ std::string render_validation(const std::vector<CaseFigure>& figures,
     table.add(std::move(cells));
   }
   out += table.render(0, style.text.color);
+  if (figures.empty() || shown_rows(figures).empty()) out += "no case was predicted\n";
 
   Table why({Align::left, Align::right, Align::left}, style.text.width);
   for (const Refusal& refusal : refusals(figures))
-    why.add({{visible(refusal.source)},
+    why.add({{shorten(visible(refusal.source), kSourceWidth)},
              {format_count(static_cast<int64_t>(refusal.ids.size()))},
              {visible(refusal.reason)}});
   if (!why.empty())

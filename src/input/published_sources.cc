@@ -1,0 +1,210 @@
+#include "input/published_sources.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "input/case_fields.h"
+#include "input/peft_config.h"
+#include "input/published_fields.h"
+
+namespace memplan {
+namespace {
+
+constexpr double kGB = 1e9;
+constexpr double kGiBytes = 0x1p30;
+
+Error refusal(const JsonNode& node, std::string problem) {
+  return node.error(std::move(problem), "", ErrorKind::not_modelled);
+}
+
+// What every single-GPU record says.
+Job one_gpu_job(const JsonNode& line, Framework framework) {
+  require_one_gpu(line);
+  Job job;
+  job.model = published_model(line);
+  Strategy& s = job.strategy;
+  s.framework = framework;
+  s.precision = published_precision(line);
+  s.quantization = published_quantization(line);
+  s.optimizer = published_optimizer(line);
+  s.recompute = published_recompute(line);
+  s.micro_batch = published_micro_batch(line);
+  s.global_batch = s.micro_batch;
+  s.attention = AttentionKind::sdpa;
+  published_versions(line, s);
+  job.cluster.gpu = custom_gpu(80 * kGiB);  // of no weight in what is compared
+  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  return job;
+}
+
+std::optional<JsonNode> peft_of(const JsonNode& line) {
+  auto peft = line.find("peft");
+  if (peft && (peft->is_null() || peft->keys().empty())) peft.reset();
+  return peft;
+}
+
+// peft/method_comparison/MetaMathQA/run.py: batches padded to their longest sample, at most
+// max_seq_length (model.seq_max); grad_norm_clip 1.0 of default_training_params.json.
+Job read_metamath(const JsonNode& line) {
+  Job job = one_gpu_job(line, Framework::huggingface);
+  Strategy& s = job.strategy;
+  s.sequence = published_sequence(line, "seq_max");
+  s.padding_mask = true;
+  s.clip_gradients = true;
+  s.keep_outputs = true;
+  s.compile = published_flag(line, "compile");
+  if (const auto peft = peft_of(line)) {
+    const JsonNode type = peft->at("peft_type");
+    s.peft = read_peft_method(*peft, type.text(), type);
+  }
+  return job;
+}
+
+// LoRA as repositories with own code describe it: {method, rank, alpha, dropout, targets}.
+// `names`: the words for a target, and the module it is in transformers.
+struct TargetName {
+  std::string_view word, module;
+};
+PeftSpec described_lora(const JsonNode& peft, std::span<const TargetName> names) {
+  PeftSpec out;
+  out.kind = PeftKind::lora;
+  const auto rank = peft.find("rank");
+  if (!rank || rank->is_text()) throw unsaid(peft, "LoRA rank");
+  out.rank = rank->count();
+  if (const auto alpha = peft.find("alpha")) out.alpha = alpha->number();
+  if (const auto dropout = peft.find("dropout")) out.dropout = dropout->probability();
+  const auto targets = peft.find("targets");
+  if (!targets || targets->is_null()) throw unsaid(peft, "LoRA targets");
+  for (std::string_view word : split(targets->text(), ',')) {
+    const auto known = std::ranges::find(names, word, &TargetName::word);
+    if (known == names.end())
+      throw refusal(*targets, "LoRA targets '" + printable(targets->text()) + "' are not known");
+    out.targets.emplace_back(known->module);
+  }
+  return out;
+}
+
+// litgpt's finetune/lora.py at 8641822: logits in chunks of 128 tokens (lm_head_chunk_size).
+constexpr int64_t kLitgptChunk = 128;
+constexpr auto kLitgptTargets = std::to_array<TargetName>(
+    {{"query", "q_proj"}, {"key", "k_proj"}, {"value", "v_proj"}, {"projection", "o_proj"}});
+
+Job read_litgpt(const JsonNode& line) {
+  Job job = one_gpu_job(line, Framework::pytorch);
+  Strategy& s = job.strategy;
+  s.sequence = published_sequence(line);
+  s.loss = LossKind::chunked;
+  s.loss_chunks = ceil_div(s.sequence, kLitgptChunk);
+  if (const auto global = line.find("global_batch"); global && !global->is_null())
+    s.global_batch = global->count();
+  const auto peft = peft_of(line);
+  if (!peft) return job;
+  const JsonNode method = peft->at("method");
+  if (!method.text().starts_with("lora"))
+    throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
+  if (job.model.family == "gpt_neox" || job.model.family == "falcon")
+    throw refusal(method, "LoRA on parts of a fused query-key-value matrix is not modelled");
+  s.peft = described_lora(*peft, kLitgptTargets);
+  return job;
+}
+
+constexpr auto kTorchtuneTargets = std::to_array<TargetName>(
+    {{"q_proj", "q_proj"}, {"k_proj", "k_proj"}, {"v_proj", "v_proj"}, {"output_proj", "o_proj"}});
+
+// Weights alone, before the first step: what is trained on does not matter.
+Job torchtune_init(const JsonNode& line) {
+  Job job;
+  require_one_gpu(line);
+  job.model = published_model(line);
+  Strategy& s = job.strategy;
+  s.framework = Framework::pytorch;
+  s.precision = published_precision(line);
+  s.sequence = 1;
+  s.attention = AttentionKind::sdpa;
+  if (const auto peft = peft_of(line)) s.peft = described_lora(*peft, kTorchtuneTargets);
+  job.cluster.gpu = custom_gpu(80 * kGiB);
+  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  return job;
+}
+
+Job read_torchtune(const JsonNode& line) {
+  if (published_text(line, "memory_figure").find("init") != std::string::npos)
+    return torchtune_init(line);
+  for (const char* flag : {"optimizer_in_bwd", "act_offload"})
+    if (published_flag(line, flag)) {
+      const std::string name = flag;
+      throw refusal(line, "torchtune's " + name + " is not modelled");
+    }
+  Job job = one_gpu_job(line, Framework::pytorch);
+  Strategy& s = job.strategy;
+  s.sequence = published_sequence(line);
+  s.compile = published_flag(line, "compile");
+  if (published_flag(line, "chunked_ce")) s.loss = LossKind::chunked;  // 8 chunks, as memplan's
+  if (const auto peft = peft_of(line)) {
+    if (peft->at("method").text().starts_with("qlora") && s.quantization.kind == QuantKind::none)
+      s.quantization = {QuantKind::nf4, true};
+    s.peft = described_lora(*peft, kTorchtuneTargets);
+  }
+  return job;
+}
+
+// LOMO's Table 1: with an fp32 master copy it is the accounting of mixed-precision papers; LOMO
+// itself is plain PyTorch in fp16.
+Job read_lomo(const JsonNode& line) {
+  if (const std::string framework = published_text(line, "framework");
+      framework.find("LOMO") == framework.npos)
+    throw refusal(line, "framework '" + printable(framework) + "' is not modelled yet");
+  Job job = one_gpu_job(line, Framework::huggingface);
+  Strategy& s = job.strategy;
+  s.sequence = published_sequence(line);
+  if (s.precision.name.starts_with("mixed") && s.optimizer == OptimizerKind::lomo)
+    s.precision = parse_precision("fp16", line.where());
+  if (s.precision.master) s.framework = Framework::textbook;
+  s.attention =
+      published_flag(line, "flash_attention") ? AttentionKind::flash : AttentionKind::unfused;
+  return job;
+}
+
+constexpr std::string_view kAverageLength = "the batches' average length is not published";
+constexpr std::string_view kNoMetric = "the record does not say which memory figure it is";
+
+constexpr auto kMetamathFigures = std::to_array<PublishedFigure>({
+    {"trainable_params", "trainable_params", 1},
+    {"total_params", "total_params", 1},
+    {"peak_reserved_gib", "reserved", kGiBytes},
+    {"allocated_after_step_avg_gib", "after_step", kGiBytes, kAverageLength},
+});
+constexpr auto kLitgptFigures = std::to_array<PublishedFigure>({
+    {"trainable_params", "trainable_params", 1},
+    {"peak_allocated_gb", "allocated", kGB},
+});
+constexpr auto kTorchtuneFigures = std::to_array<PublishedFigure>({
+    {"peak_active_gib", "active", kGiBytes},
+    {"peak_reserved_gb", "reserved", kGB},
+    {"peak_reserved_gib", "reserved", kGiBytes},
+    {"peak_memory_gib", "device", kGiBytes, kNoMetric},
+    {"peak_memory_gb", "device", kGB, kNoMetric},
+    {"allocated_gb", "weights", kGB},
+    {"allocated_gib", "weights", kGiBytes},
+});
+// Printed as GB: 6.74e9 parameters of 2 bytes are 12.55 GiB.
+constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
+    {"params_gb", "weights", kGiBytes},
+    {"grads_gb", "gradients", kGiBytes},
+    {"optimizer_gb", "optimizer", kGiBytes},
+    {"activations_gb", "activations", kGiBytes},
+    {"peak_allocated_gb", "allocated", kGiBytes},
+});
+
+constexpr auto kSources = std::to_array<PublishedSource>({
+    {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath},
+    {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt},
+    {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune},
+    {"LOMO", "", kLomoFigures, read_lomo},
+});
+
+}  // namespace
+
+std::span<const PublishedSource> published_sources() { return kSources; }
+
+}  // namespace memplan
