@@ -9,9 +9,6 @@
 
 namespace memplan {
 
-// Weak until every build has it.
-[[gnu::weak]] EagerStep eager_step(const Job& job);
-
 namespace {
 
 template <typename Answer>
@@ -79,8 +76,6 @@ void answer(const MeasuredCase& one, std::vector<CaseFigure>& figures) {
     fill_all(predict(*one.job), kPlanFigures, figures);
     return;
   }
-  if (eager_step == nullptr)
-    throw Error(ErrorKind::not_modelled, "", "this build has no eager engine");
   fill_all(eager_step(*one.job), kStepFigures, figures);
 }
 
