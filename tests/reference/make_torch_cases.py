@@ -382,7 +382,9 @@ def drawn(rng, n):
     words.append(rng.choice(("adamw", "adamw", "adam", "sgd", "sgd_momentum")) + "." +
                  rng.choice(("foreach", "fused", "forloop")))
     if rng.random() < 0.3 and family not in ("gpt_oss", "deberta-v2"):
-        words.append(rng.choice(("lora-all", "lora-all-drop", "lora-rs")))
+        word = rng.choice(("lora-all", "lora-all-drop", "lora-rs"))
+        # PEFT takes no dropout on experts, which "all-linear" includes.
+        words.append("lora-all" if family in EXPERTS and word == "lora-all-drop" else word)
     return case(f"draw-{n:02d}-{family}", config, rng.randint(1, 6), rng.randint(40, 290), words)
 
 
