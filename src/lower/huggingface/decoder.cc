@@ -1,4 +1,5 @@
 // LlamaModel and those that differ from it by what their rows say.
+#include "lower/huggingface/families.h"
 #include "lower/huggingface/module.h"
 
 namespace memplan::hf {
@@ -98,5 +99,18 @@ Tensor masked_loss(Forward& f, const Tensor& logits) {
 
 // inv_freq and original_inv_freq, fp32.
 int64_t rotary_buffers(const Job& job) { return 2 * (job.model.head_dim / 2) * 4; }
+
+namespace {
+
+constexpr Family llama_like(std::string_view name) {
+  return {name, decoder_layer, decoder_embed, decoder_finish, causal_lm_loss, rotary_buffers};
+}
+
+constexpr Family kFamilies[] = {llama_like("llama"), llama_like("mistral"), llama_like("qwen2"),
+                                llama_like("qwen3")};
+
+}  // namespace
+
+std::span<const Family> llama_families() { return kFamilies; }
 
 }  // namespace memplan::hf
