@@ -45,8 +45,10 @@ class Step {
     session_.ledger.enter(Phase::forward);
     forward(f, loss, logits);
     session_.ledger.leave();
+    if (!s_.keep_outputs) logits.reset();
     out_.activations = Bytes(session_.ledger.live() - fixed_);
-    backward(std::move(loss), std::move(logits));
+    backward(std::move(loss));
+    logits.reset();
     step();
     return std::move(out_);
   }
@@ -169,8 +171,7 @@ class Step {
     x->leaf = inputs_leaf_.get();
   }
 
-  void backward(Tensor loss, Tensor logits) {
-    if (!s_.keep_outputs) logits.reset();
+  void backward(Tensor loss) {
     session_.ledger.enter(Phase::backward);
     aten::run_backward(session_, loss);
     session_.ledger.leave();

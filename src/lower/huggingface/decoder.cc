@@ -83,9 +83,10 @@ Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, c
 
 Tensor causal_loss(Forward& f, const Tensor& given) {
   const Tensor logits = to(given, DType::f32);
-  Tensor labels =
+  const Tensor labels =
       make(f.session, "aten.constant_pad_nd.default", {f.batch, f.sequence + 1}, DType::i64);
-  const Tensor shifted = make(f.session, "aten.clone.default", {f.batch, f.sequence}, DType::i64);
+  const Tensor later = slice(labels, 1, 1, f.sequence);
+  const Tensor shifted = contiguous(later);
   const int64_t tokens = f.batch * f.sequence;
   const Tensor rows = view(logits, {tokens, logits.size(-1)});
   return cross_entropy(rows, view(shifted, {tokens}));

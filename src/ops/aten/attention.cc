@@ -68,7 +68,7 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   ko = Saved(out);
   kl = Saved(lse);
   if (rng) kr = Saved(rng);
-  record({&out}, {&q, &k, &v}, [=](Grads& g) {
+  record({&out}, {&q, &k, &v}, [kernel = &kernel, kq, kk, kv, km, ko, kl, kr](Grads& g) {
     const Tensor sq = kq.get();
     const Tensor sk = kk.get();
     const Tensor sv = kv.get();
@@ -76,11 +76,11 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
     const Tensor sl = kl.get();
     Session& s = g.session();
     std::vector<Tensor> scratch;
-    if (&kernel != &kCpu) scratch = flash_backward_scratch(sq, sk);
+    if (kernel != &kCpu) scratch = flash_backward_scratch(sq, sk);
     Tensor dq = heads_inside(s, sq.sizes(), sq.dtype());
     Tensor dk = heads_inside(s, sk.sizes(), sk.dtype());
     Tensor dv = heads_inside(s, sv.sizes(), sv.dtype());
-    s.ledger.note(kernel.backward);
+    s.ledger.note(kernel->backward);
     g.set(0, std::move(dq));
     g.set(1, std::move(dk));
     g.set(2, std::move(dv));

@@ -139,7 +139,7 @@ class Engine {
     for (Node* node : reached_) node->buffer.resize(static_cast<size_t>(node->outputs));
     Tensor ones = allocate(session_, loss.sizes(), loss.dtype());
     session_.ledger.note("aten.ones_like.default");
-    root->buffer[static_cast<size_t>(loss->output)] = std::move(ones);
+    root->buffer[static_cast<size_t>(loss->output)] = ones;  // Tensor.backward holds it too
     push(root.get());
     while (!ready_.empty()) {
       std::pop_heap(ready_.begin(), ready_.end(), later);
