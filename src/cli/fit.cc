@@ -37,13 +37,15 @@ struct Heading {
   SettingGroup group;
   std::string_view text;
 };
-constexpr std::array<Heading, 6> kHeadings{{
+constexpr std::array<Heading, 7> kHeadings{{
     {SettingGroup::hardware, "Hardware"},
     {SettingGroup::parallel, "Parallelism (defaults in parentheses)"},
     {SettingGroup::batch, "Batch"},
     {SettingGroup::memory, "Memory"},
     {SettingGroup::training, "Training"},
     {SettingGroup::model, "Model of memory"},
+    {SettingGroup::eager,
+     "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
 }};
 
 std::vector<OptionRow> all_options() {

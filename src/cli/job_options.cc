@@ -15,6 +15,19 @@ namespace {
 constexpr int64_t kUsualSequence = 4096;  // where nobody says and the model allows it
 constexpr int64_t kBareSequence = 1024;   // nothing of a bare size depends on it
 
+bool runs_eagerly(Framework framework) {
+  return framework == Framework::pytorch || framework == Framework::huggingface;
+}
+
+// Is this what a PyTorch job has anyway? Reports spell it out.
+bool is_plain(const Given& given) {
+  Job plain;
+  plain.strategy.framework = Framework::pytorch;
+  for (const Setting& setting : settings_of(plain))
+    if (option_of(setting.key) == given.option) return setting_text(setting.value) == given.text;
+  return false;
+}
+
 class Builder {
  public:
   Builder(const ModelSpec& model, std::string_view model_from, const std::vector<Given>& given)
@@ -29,8 +42,10 @@ class Builder {
     job.cluster.gpus = 0;  // not known yet
     job.cluster.gpus_per_node = 0;
     refuse_contradictions();
+    start_from_framework();
     for (const SettingRow& row : setting_rows())
       if (const Given* setting = find(row.option)) apply(row, *setting);
+    refuse_eager_settings();
     require_gpu();
     fill_gpus();
     fill_precision();
@@ -84,6 +99,46 @@ class Builder {
       if (!find(option_of(key))) from(key, "--cluster " + cluster->text);
   }
 
+  // PyTorch keeps weights, gradients and moments in one dtype and picks attention's kernel itself;
+  // transformers' Trainer clips (TrainingArguments.max_grad_norm 1.0).
+  void start_from_framework() {
+    const Given* given = find("--framework");
+    if (given == nullptr) return;
+    const auto framework = parse_name<Framework>(given->text, given->where);
+    if (!runs_eagerly(framework)) return;
+    Strategy& s = out_.job.strategy;
+    const std::string origin = "default of framework " + given->text;
+    s.precision = parse_precision("bf16", given->where);
+    s.attention = AttentionKind::sdpa;
+    s.clip_gradients = framework == Framework::huggingface;
+    for (const char* option : {"--precision", "--attention", "--clip"})
+      if (!find(option)) from(key_of(option), origin);
+    if (!find("--attention")) assume("attention sdpa, PyTorch's choice of kernel");
+    if (s.clip_gradients && !find("--clip")) assume("gradients are clipped, as Trainer does");
+    if (!find("--padding-mask")) assume("batches without padding");
+  }
+
+  void refuse_eager_settings() const {
+    const Strategy& s = out_.job.strategy;
+    const Given* chunks = find("--loss-chunks");
+    if (chunks && s.loss != LossKind::chunked && !is_plain(*chunks))
+      throw Error(ErrorKind::bad_input, chunks->where, "belongs to --loss chunked",
+                  "add it, or leave the chunks away");
+    if (runs_eagerly(s.framework)) return;
+    const std::string framework(to_string(s.framework));
+    const auto refuse = [&](const Given& given) {
+      throw Error(ErrorKind::not_modelled, given.where,
+                  "framework " + framework + " does not tell this apart",
+                  "add --framework pytorch or --framework huggingface");
+    };
+    for (const SettingRow& row : setting_rows()) {
+      const Given* given = find(row.option);
+      if (row.group == SettingGroup::eager && given != nullptr && !is_plain(*given)) refuse(*given);
+    }
+    const Given* attention = find("--attention");
+    if (attention && s.attention == AttentionKind::sdpa) refuse(*attention);
+  }
+
   void require_gpu() {
     if (!out_.job.cluster.gpu.name.empty()) return;
     throw Error(ErrorKind::bad_input, "--gpu", "no GPU is named, so nothing can be said to fit",
@@ -132,12 +187,11 @@ class Builder {
     const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
     Precision& precision = job.strategy.precision;
     if (!find("--precision") && !has_bf16) {
-      const Precision half = parse_precision("mixed-fp16", "--precision");
-      precision.name = half.name;
-      precision.activation = half.activation;
-      if (!find("--weight-dtype")) precision.weight = half.weight;
-      if (!find("--grad-dtype")) precision.gradient = half.gradient;
-      assume("precision mixed-fp16, for " + gpu.name + " has no bf16");
+      const bool eager = runs_eagerly(job.strategy.framework);
+      precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
+      for (const char* option : {"--weight-dtype", "--grad-dtype", "--optimizer-dtype"})
+        if (const Given* refined = find(option)) apply(*find_setting(option), *refined);
+      assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
       from("precision", "default of a GPU without bf16");
     } else if (!find("--precision")) {
       assume("precision " + precision.name);

@@ -22,7 +22,7 @@ std::vector<std::string_view> known_keys(const std::vector<std::string>& own) {
 // What the command line would have said.
 std::string as_text(const JsonNode& node, const SettingRow& row) {
   if (node.is_text()) return node.text();
-  if (row.value.empty()) return node.boolean() ? "true" : "false";
+  if (row.value.empty() || node.is_boolean()) return node.boolean() ? "true" : "false";
   return std::to_string(node.count(0, kMostNumber));
 }
 

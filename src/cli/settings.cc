@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "input/peft_config.h"
+#include "input/version.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -28,10 +29,20 @@ void choice(Job& job, std::string_view text, std::string_view where) {
   job.strategy.*Member = parse_name<Enum>(text, where);
 }
 
+template <Version Strategy::*Member>
+void version(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.*Member = parse_version(text, where);
+}
+
 bool parse_flag(std::string_view text, std::string_view where) {
   if (text == "true") return true;
   if (text == "false") return false;
   bad(where, quoted(text) + " is neither true nor false", "give the option alone to switch it on");
+}
+
+template <bool Strategy::*Member>
+void flag(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.*Member = parse_flag(text, where);
 }
 
 void cluster(Job& job, std::string_view text, std::string_view where) {
@@ -66,9 +77,6 @@ void zero(Job& job, std::string_view text, std::string_view where) {
   const int64_t stage = parse_count(text, where, 0);
   if (stage > 3) bad(where, quoted(text) + " is no ZeRO stage", "stages are 0, 1, 2 and 3");
   job.strategy.zero = static_cast<int>(stage);
-}
-void sequence_parallel(Job& job, std::string_view text, std::string_view where) {
-  job.strategy.sequence_parallel = parse_flag(text, where);
 }
 void forward_only(Job& job, std::string_view text, std::string_view where) {
   job.strategy.training = !parse_flag(text, where);
@@ -117,6 +125,25 @@ void algorithm(Job& job, std::string_view text, std::string_view where) {
   job.strategy.tree_collectives = text == "tree";
 }
 
+void clip(Job& job, std::string_view text, std::string_view where) {
+  if (text != "true" && text != "false")
+    bad(where, quoted(text) + " is neither true nor false", "write --clip true or --clip false");
+  job.strategy.clip_gradients = text == "true";
+}
+void quantization(Job& job, std::string_view text, std::string_view where) {
+  constexpr std::string_view kTwice = "-dq";
+  Quantization out;
+  out.double_quant = text == "nf4-dq" || text == "fp4-dq";
+  if (out.double_quant) text.remove_suffix(kTwice.size());
+  out.kind = parse_name<QuantKind>(text, where);
+  job.strategy.quantization = out;
+}
+void bucket_size(Job& job, std::string_view text, std::string_view where) {
+  const Bytes size = parse_bytes(text, where);
+  if (size < Bytes(1)) bad(where, "a bucket holds something", "PyTorch's own is 25MiB");
+  job.strategy.bucket_bytes = size.count();
+}
+
 constexpr auto kRows = std::to_array<SettingRow>({
     {"--cluster", "8xNODE", "nodes of a kind: 8xdgx-h100, or 64xh100-80g", hardware, true, cluster},
     {"--gpu", "NAME", "kind of GPU: `memplan show gpus` lists them", hardware, true, gpu},
@@ -142,7 +169,7 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--data-parallel", "NAME", "ddp, or data-parallel for torch.nn.DataParallel (ddp)", parallel,
      true, choice<DataParallelKind, &Strategy::data_parallel>},
     {"--sequence-parallel", "", "divide what tp repeats over the sequence", parallel, false,
-     sequence_parallel},
+     flag<&Strategy::sequence_parallel>},
     {"--schedule", "NAME", "naive, gpipe, 1f1b, pipedream (1f1b)", parallel, true,
      choice<ScheduleKind, &Strategy::schedule>},
     {"--algorithm", "NAME", "all-reduce by ring or tree (ring)", parallel, true, algorithm},
@@ -167,19 +194,45 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--offload", "WHAT", "optimizer, cpu, nvme, or optimizer=cpu,gradients=cpu,parameters=nvme",
      memory, false, offload},
 
-    {"--optimizer", "NAME", "adamw, adam, sgd, sgd-momentum, adafactor, lion, adam8bit (adamw)",
+    {"--optimizer", "NAME", "adamw, sgd, lion, adam8bit, …: `memplan show optimizers` (adamw)",
      training, true, choice<OptimizerKind, &Strategy::optimizer>},
     {"--peft", "KIND", "lora:r=8,targets=q_proj+v_proj, houlsby:m=64, pfeiffer, …, or FILE",
      training, false, peft},
     {"--train", "WHAT", "all, last:K layers, or bias (all)", training, true, train},
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
-    {"--framework", "NAME", "whose memory: textbook (textbook)", model, true,
+    {"--framework", "NAME", "whose memory: textbook, pytorch, huggingface (textbook)", model, true,
      choice<Framework, &Strategy::framework>},
-    {"--attention", "NAME", "unfused, flash (unfused)", model, true,
+    {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
     {"--activations", "NAME", "what a layer keeps: korthikanti, zero (korthikanti)", model, true,
      choice<ActivationModel, &Strategy::activations>},
+
+    {"--optimizer-impl", "NAME", "auto, foreach, fused, forloop (auto)", eager, true,
+     choice<OptimizerImpl, &Strategy::optimizer_impl>},
+    {"--galore-rank", "N", "of --optimizer galore (128)", eager, true,
+     count<&Strategy::galore_rank>},
+    {"--clip", "BOOL", "clip_grad_norm_ before the step (huggingface true, pytorch false)", eager,
+     true, clip},
+    {"--padding-mask", "", "batches are padded, with a mask that says so", eager, false,
+     flag<&Strategy::padding_mask>},
+    {"--loss", "NAME", "cross-entropy, liger, unsloth, chunked (cross-entropy)", eager, true,
+     choice<LossKind, &Strategy::loss>},
+    {"--loss-chunks", "N", "of --loss chunked (8)", eager, true, count<&Strategy::loss_chunks>},
+    {"--kernels", "NAME", "of norms, rotary embedding, gated MLPs: eager, liger (eager)", eager,
+     true, choice<KernelKind, &Strategy::kernels>},
+    {"--keep-outputs", "", "the training loop holds the model's outputs during backward", eager,
+     false, flag<&Strategy::keep_outputs>},
+    {"--quantization", "NAME", "of frozen weights: none, nf4, nf4-dq, fp4, fp4-dq, int8 (none)",
+     eager, true, quantization},
+    {"--compile", "", "torch.compile", eager, false, flag<&Strategy::compile>},
+    {"--bucket-view", "", "DDP's gradient_as_bucket_view", eager, false,
+     flag<&Strategy::gradient_as_bucket_view>},
+    {"--bucket-size", "SIZE", "DDP's bucket_cap_mb (25MiB)", eager, true, bucket_size},
+    {"--torch-version", "V", "facts differ by version (2.14.1)", eager, true,
+     version<&Strategy::torch>},
+    {"--transformers-version", "V", "the same (5.12.1)", eager, true,
+     version<&Strategy::transformers>},
 });
 
 // {what stands on the command line, what it replaces in a file}.

@@ -10,7 +10,8 @@
 
 namespace memplan {
 
-enum class SettingGroup : uint8_t { hardware, parallel, batch, memory, training, model };
+/// `eager`: what only the frameworks pytorch and huggingface tell apart.
+enum class SettingGroup : uint8_t { hardware, parallel, batch, memory, training, model, eager };
 
 struct SettingRow {
   std::string_view option;  ///< "--micro-batch"; its key in a request file is "micro_batch"

@@ -179,6 +179,7 @@ bool JsonNode::is_null() const { return value_->is_null(); }
 bool JsonNode::is_object() const { return value_->is_object(); }
 bool JsonNode::is_array() const { return value_->is_array(); }
 bool JsonNode::is_text() const { return value_->is_string(); }
+bool JsonNode::is_boolean() const { return value_->is_boolean(); }
 bool JsonNode::is_false() const { return value_->is_boolean() && !value_->get<bool>(); }
 
 std::optional<JsonNode> JsonNode::find(std::string_view key) const {

@@ -34,6 +34,7 @@ class JsonNode {
   bool is_object() const;
   bool is_array() const;
   bool is_text() const;
+  bool is_boolean() const;
   bool is_false() const;  ///< the boolean false
 
   /// The member `key` of an object, or nothing.

@@ -21,7 +21,7 @@ std::vector<Setting> settings_of(const Job& job) {
   const Strategy& s = job.strategy;
   const Cluster& c = job.cluster;
   const bool known_gpu = c.gpu.name != "custom";
-  return {
+  std::vector<Setting> out = {
       {"gpu", known_gpu ? SettingValue(c.gpu.name) : SettingValue()},
       {"gpu_memory", c.gpu.memory.count()},
       {"gpus", c.gpus},
@@ -55,6 +55,25 @@ std::vector<Setting> settings_of(const Job& job) {
       {"train", train_text(s.trainable)},
       {"algorithm", std::string(s.tree_collectives ? "tree" : "ring")},
   };
+  if (s.framework != Framework::pytorch && s.framework != Framework::huggingface) return out;
+  const std::vector<Setting> eager = {
+      {"optimizer_impl", name(s.optimizer_impl)},
+      {"galore_rank", s.galore_rank},
+      {"clip", s.clip_gradients},
+      {"padding_mask", s.padding_mask},
+      {"loss", name(s.loss)},
+      {"loss_chunks", s.loss_chunks},
+      {"kernels", name(s.kernels)},
+      {"keep_outputs", s.keep_outputs},
+      {"quantization", quantization_text(s.quantization)},
+      {"compile", s.compile},
+      {"bucket_view", s.gradient_as_bucket_view},
+      {"bucket_size", s.bucket_bytes},
+      {"torch_version", version_text(s.torch)},
+      {"transformers_version", version_text(s.transformers)},
+  };
+  out.insert(out.end(), eager.begin(), eager.end());
+  return out;
 }
 
 std::string setting_text(const SettingValue& value) {
@@ -65,6 +84,14 @@ std::string setting_text(const SettingValue& value) {
     std::string operator()(const std::string& text) const { return text; }
   };
   return std::visit(Visitor(), value);
+}
+
+std::string quantization_text(const Quantization& quantization) {
+  return std::string(to_string(quantization.kind)) + (quantization.double_quant ? "-dq" : "");
+}
+
+std::string version_text(const Version& version) {
+  return fmt::format("{}.{}.{}", version.major, version.minor, version.patch);
 }
 
 std::string offload_text(const Offload& offload) {

@@ -18,7 +18,8 @@ struct Setting {
   SettingValue value;    ///< monostate: not set, and nothing is assumed
 };
 
-/// Every setting of the job but the model and the PEFT method, which are no single value.
+/// Every setting of the job but the model and the PEFT method, which are no single value. What
+/// PyTorch jobs alone are told apart by is left out where the framework is another.
 std::vector<Setting> settings_of(const Job& job);
 
 /// "true", "8", "h100-80g"; "-" where nothing is set.
@@ -28,6 +29,10 @@ std::string setting_text(const SettingValue& value);
 std::string offload_text(const Offload& offload);
 /// "all", "last:2", "bias".
 std::string train_text(const Trainable& trainable);
+/// "nf4-dq", "none".
+std::string quantization_text(const Quantization& quantization);
+/// "2.14.1".
+std::string version_text(const Version& version);
 /// "lora r 8", "houlsby m 64", "none": for people.
 std::string peft_text(const PeftSpec& peft);
 

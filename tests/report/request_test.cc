@@ -30,9 +30,25 @@ TEST_CASE("settings are written as options read them") {
   CHECK(value_of(job, "gpu_memory") == "25769803776");
 }
 
+TEST_CASE("what PyTorch jobs are told apart by stands in their requests alone") {
+  Job job = small_job();
+  CHECK(value_of(job, "torch_version") == "absent");
+  job.strategy.framework = Framework::huggingface;
+  job.strategy.quantization = {QuantKind::nf4, true};
+  job.strategy.clip_gradients = true;
+  job.strategy.optimizer_impl = OptimizerImpl::foreach_;
+  CHECK(value_of(job, "torch_version") == "2.14.1");
+  CHECK(value_of(job, "quantization") == "nf4-dq");
+  CHECK(value_of(job, "clip") == "true");
+  CHECK(value_of(job, "optimizer_impl") == "foreach");
+  CHECK(value_of(job, "bucket_size") == "26214400");
+}
+
 TEST_CASE("no key stands twice") {
+  Job job = small_job();
+  job.strategy.framework = Framework::pytorch;
   std::vector<std::string_view> keys;
-  for (const Setting& setting : settings_of(small_job())) keys.push_back(setting.key);
+  for (const Setting& setting : settings_of(job)) keys.push_back(setting.key);
   std::ranges::sort(keys);
   CHECK(std::ranges::adjacent_find(keys) == keys.end());
 }

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# What PyTorch jobs alone are told apart by: options, their defaults, and who refuses them.
+source "$(dirname "$0")/../expect.sh"
+
+job=(fit gpt2 --gpu a100-80g)
+
+# The textbook framework does not know them, and says what would.
+for option in "--optimizer-impl fused" "--galore-rank 64" "--clip true" --padding-mask "--loss liger" \
+  "--kernels liger" --keep-outputs "--quantization nf4" --compile --bucket-view "--bucket-size 1MiB" \
+  "--torch-version 2.9" "--transformers-version 4.57.1" "--attention sdpa"; do
+  # shellcheck disable=SC2086
+  expect 4 "${job[@]}" $option
+  expect_err "framework textbook does not tell this apart; add --framework pytorch"
+done
+
+# Slips.
+expect 2 "${job[@]}" --optimizer-impl fuse
+expect_err "did you mean 'fused'?"
+expect 2 "${job[@]}" --quantization nf5
+expect_err "--quantization: 'nf5' is not a known name"
+expect 2 "${job[@]}" --quantization int8-dq
+expect_err "'int8-dq'"
+expect 2 "${job[@]}" --clip maybe
+expect_err "write --clip true or --clip false"
+expect 2 "${job[@]}" --bucket-size 0
+expect_err "a bucket holds something"
+expect 2 "${job[@]}" --torch-version two
+expect_err "'two' is not a version"
+expect 2 "${job[@]}" --framework pytorch --loss-chunks 4
+expect_err "belongs to --loss chunked"
+
+# A report of the textbook framework names none of them.
+expect 0 "${job[@]}" --json
+checks=$((checks + 1))
+[[ $out != *torch_version* ]] || complain "a textbook request speaks of torch"
+
+finish

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# memplan validate: the three forms of lines, the error table, bounds and malformed input.
+source "$(dirname "$0")/../expect.sh"
+
+traces=$source_dir/tests/reference/torch_traces.jsonl
+published=$source_dir/tests/reference/published.jsonl
+
+# A user's own measurement: what memplan says of the job, and one byte more.
+expect 0 fit gpt2 --gpu a100-80g --json --output "$scratch/report.json"
+expect 0 fit gpt2 --gpu a100-80g --get /ranks/0/memory/allocated
+allocated=$out
+own() { # MEASURED: a line on stdout
+  printf '{"id": "own", "request": %s, "measured": %s}\n' \
+    '{"model": "gpt2", "gpu": "a100-80g"}' "$1"
+}
+own "{\"allocated\": $allocated}" >"$scratch/right.jsonl"
+own "{\"allocated\": $((allocated + 1)), \"step_ms\": 2.5}" >"$scratch/wrong.jsonl"
+
+expect 0 validate "$scratch/right.jsonl" --bound 'allocated:exact=100%'
+expect_out "allocated      1        0   0 %"
+expect 1 validate "$scratch/wrong.jsonl" --bound 'allocated:exact=100%'
+expect_err "bound exceeded: allocated:exact=100%"
+expect_out "figure step_ms is not predicted yet"
+expect 0 validate "$scratch/wrong.jsonl" --bound 'alloc*:max=1%' --bound 'request@allocated:bias=0.01'
+expect 1 validate "$scratch/wrong.jsonl" --bound 'alloc*:max=1%' --bound 'allocated:max=0'
+expect_err "allocated:max=0: max of allocated"
+expect 1 validate "$scratch/right.jsonl" --bound 'reserved:max=1%'
+expect_err "no case has such a figure"
+expect 1 validate "$scratch/wrong.jsonl" --bound 'step_ms:max=1%' --quiet
+expect_err "has no answered case"
+
+# Forms of output.
+expect 0 validate "$scratch/wrong.jsonl" "$scratch/right.jsonl" --cases
+expect_out "own   allocated"
+expect 0 validate "$scratch/wrong.jsonl" --markdown
+expect_out "| request | allocated | 1 | 0 |"
+expect 0 validate "$scratch/right.jsonl" --json
+expect_out '"figure": "allocated"'
+expect_out '"error": 0.0'
+
+# The reference files are read whole; what is refused has a reason by name.
+expect 0 validate "$traces" --json
+expect_out '"source": "trace cpu"'
+expect 0 validate "$traces"
+expect_out "parallel kind 'fsdp2' is not modelled"
+expect_out "parallel kind 'tp' is not modelled"
+expect 0 validate "$published"
+expect_out "framework megatron-core is not modelled yet"
+expect_out "the record does not say the sequence length"
+
+# Malformed input.
+expect 2 validate
+expect_err "no FILE is named"
+expect 2 validate "$scratch/none.jsonl"
+expect_err "no such file"
+head -c 700 "$traces" >"$scratch/cut.jsonl"
+expect 2 validate "$scratch/cut.jsonl"
+expect_err "cut.jsonl:1: line 1"
+{ cat "$scratch/right.jsonl"; echo '{"neither": "form"}'; } >"$scratch/odd.jsonl"
+expect 2 validate "$scratch/odd.jsonl"
+expect_err "odd.jsonl:2: is no measured case"
+own '{"allocated": "much"}' >"$scratch/text.jsonl"
+expect 2 validate "$scratch/text.jsonl"
+expect_err "text.jsonl:1: /measured/allocated: must be a whole number"
+sed 's/"gpt2"/"gpt3000"/' "$scratch/right.jsonl" >"$scratch/model.jsonl"
+expect 2 validate "$scratch/model.jsonl"
+expect_err "'gpt3000' is no preset"
+sed 's/"gpu":/"gpo":/' "$scratch/right.jsonl" >"$scratch/key.jsonl"
+expect 2 validate "$scratch/key.jsonl"
+expect_err "key.jsonl:1: /request/gpo: unknown setting"
+head -1 "$traces" | sed 's/"hidden_size": 4096/"hidden_size": "wide"/' >"$scratch/config.jsonl"
+expect 2 validate "$scratch/config.jsonl"
+expect_err "config.jsonl:1: /case/config/hidden_size"
+for bound in x 'a:max' ':max=1' 'a:max=' 'a:max=-1' 'a:largest=1%' 'a:within=1%'; do
+  expect 2 validate "$scratch/right.jsonl" --bound "$bound"
+  expect_err "--bound"
+done
+
+finish
