@@ -8,7 +8,6 @@
 #include "lower/huggingface/module.h"
 #include "lower/program.h"
 #include "lower/stretches.h"
-#include "memplan/error.h"
 #include "ops/optimizer.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
@@ -28,13 +27,14 @@ struct Walked {
 
 class Step {
  public:
-  explicit Step(const Job& job)
+  Step(const Job& job, Grain grain)
       : job_(job),
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)) {
     session_.watched = job.backend == Backend::cpu;
+    session_.rounds_to_512 = grain == Grain::blocks;
   }
 
   EagerStep run() {
@@ -122,6 +122,7 @@ class Step {
       fixed_ = checked_add(fixed_, b.count());
     }
     session_.ledger.add(buckets.count());
+    out_.buckets = buckets;
   }
 
   hf::Forward start() {
@@ -181,13 +182,17 @@ class Step {
     inputs_leaf_.reset();
     session_.ledger.enter(Phase::step);
     session_.ledger.leave();
-    const auto& ledger = session_.ledger;
-    out_.forward = {Bytes(ledger.peak(Phase::forward).bytes),
-                    std::string(ledger.peak(Phase::forward).at)};
-    out_.backward = {Bytes(ledger.peak(Phase::backward).bytes),
-                     std::string(ledger.peak(Phase::backward).at)};
+    const auto of = [&](Phase phase) {
+      const aten::Peak& peak = session_.ledger.peak(phase);
+      return EagerPeak{Bytes(peak.level.bytes), out_.gradients + Bytes(peak.level.gradients),
+                       Bytes(peak.level.kept), std::string(peak.at)};
+    };
+    out_.forward = of(Phase::forward);
+    out_.backward = of(Phase::backward);
+    out_.step = of(Phase::step);
     const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
-    out_.step = {Bytes(ledger.live()) + peak.transient, std::string(peak.at)};
+    out_.step.bytes += peak.transient;
+    out_.step.at = peak.at;
   }
 
   const Job& job_;
@@ -205,18 +210,9 @@ class Step {
 
 }  // namespace
 
-EagerStep eager_step(const Job& job) {
-  const Strategy& s = job.strategy;
-  if (s.tp * s.pp * s.cp * s.ep > 1 || s.zero > 0)
-    throw Error(ErrorKind::not_modelled, "--framework",
-                "framework '" + std::string(to_string(s.framework)) +
-                    "' runs whole models: tp, pp, cp, ep and ZeRO are other frameworks'",
-                "use --framework textbook");
-  if (job.model.bare_parameters)
-    throw Error(ErrorKind::bad_input, job.model.name,
-                "is a bare size: what PyTorch keeps of it cannot be told",
-                "give a config.json or a preset, or use --framework textbook");
-  return Step(job).run();
+EagerStep eager_step(const Job& job, Grain grain) {
+  pytorch::require_modelled(job);
+  return Step(job, grain).run();
 }
 
 }  // namespace memplan

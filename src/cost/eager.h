@@ -12,6 +12,7 @@ namespace memplan {
 /// names it ("aten.mm.default"), or "start".
 struct EagerPeak {
   Bytes bytes;
+  Bytes gradients, kept;  ///< of them: parameters' gradients, and what autograd keeps
   std::string at;
 };
 
@@ -20,11 +21,18 @@ struct EagerPeak {
 struct EagerStep {
   int64_t parameters = 0, trainable = 0;  ///< elements of the whole model
   Bytes weights, gradients, optimizer, buffers, inputs;
+  Bytes buckets;      ///< DDP's
   Bytes activations;  ///< at the end of forward: all that is none of the above
   EagerPeak forward, backward, step;
 };
 
+/// What `eager_step` counts in.
+enum class Grain : uint8_t {
+  requested,  ///< bytes as asked for: what traces of tensors hold
+  blocks,     ///< rounded up to 512 bytes each, as the CUDA caching allocator hands them out
+};
+
 /// Frameworks `pytorch` and `huggingface`. Throws Error{bad_input, not_modelled, too_large}.
-EagerStep eager_step(const Job& job);
+EagerStep eager_step(const Job& job, Grain grain = Grain::requested);
 
 }  // namespace memplan

@@ -4,12 +4,14 @@
 #include <algorithm>
 
 #include "cost/device.h"
+#include "cost/eager_rank.h"
 #include "cost/states.h"
 #include "cost/traffic.h"
 #include "cost/walk.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
 #include "ops/optimizer.h"
+#include "policy/pytorch.h"
 #include "policy/textbook.h"
 #include "schedule/schedules.h"
 
@@ -41,11 +43,12 @@ class Predictor {
   explicit Predictor(const Job& job) {
     plan_.job = job;
     plan_.warnings = check(job);
-    textbook::require_modelled(job);
+    eager_ = pytorch::is_eager(job.strategy.framework);
+    (eager_ ? pytorch::require_modelled : textbook::require_modelled)(job);
     plan_.assumptions = job.assumptions;
-    for (std::string& line : textbook::assumptions(job))
+    for (std::string& line : (eager_ ? pytorch::assumptions : textbook::assumptions)(job))
       plan_.assumptions.push_back(std::move(line));
-    plan_.not_modelled = textbook::not_modelled(job);
+    plan_.not_modelled = (eager_ ? pytorch::not_modelled : textbook::not_modelled)(job);
     outside_ = outside_framework(job);
   }
 
@@ -58,8 +61,10 @@ class Predictor {
       const bool module = s.data_parallel == DataParallelKind::data_parallel;
       folded_ = fold(job, module ? checked_mul(s.micro_batch, s.dp) : s.micro_batch);
       count_parameters_and_flops();
-      tell_unfused_attention();
-      if (module)
+      if (!eager_) tell_unfused_attention();
+      if (eager_)
+        plan_.ranks.push_back(eager_rank(job, outside_));
+      else if (module)
         data_parallel_ranks();
       else
         stage_ranks();
@@ -314,6 +319,7 @@ class Predictor {
   Plan plan_;
   FoldedProgram folded_;
   DeviceMemory outside_;
+  bool eager_ = false;
 };
 
 }  // namespace

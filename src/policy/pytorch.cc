@@ -1,5 +1,7 @@
 #include "policy/pytorch.h"
 
+#include "memplan/error.h"
+
 namespace memplan::pytorch {
 namespace {
 
@@ -10,5 +12,95 @@ bool wrapped(const Strategy& s) { return s.data_parallel == DataParallelKind::dd
 Bytes bucket_bytes(const Strategy& s, Bytes trained) { return wrapped(s) ? trained : Bytes(0); }
 
 bool gradient_in_bucket(const Strategy& s) { return wrapped(s) && s.gradient_as_bucket_view; }
+
+bool is_eager(Framework framework) {
+  return framework == Framework::pytorch || framework == Framework::huggingface;
+}
+
+// 32 MiB for compute capability 9, 10 and 12, else 8 MiB and 128 KiB.
+Bytes cublas_workspace(const GpuSpec& gpu) {
+  const int major = gpu.compute_major;
+  if (major == 9 || major == 10 || major == 12) return Bytes(int64_t{4096} * 8 * 1024);
+  return Bytes(int64_t{4096} * 1024 * 2 + int64_t{16} * 1024 * 8);
+}
+
+void require_modelled(const Job& job) {
+  const Strategy& s = job.strategy;
+  const auto refuse = [](const std::string& where, const std::string& problem,
+                         const std::string& hint) {
+    throw Error(ErrorKind::not_modelled, where, problem, hint);
+  };
+  const std::string framework(to_string(s.framework));
+  if (job.model.bare_parameters)
+    throw Error(ErrorKind::bad_input, job.model.name,
+                "is a bare size: what PyTorch keeps of it cannot be told",
+                "give a config.json or a preset, or use --framework textbook");
+  struct Degree {
+    const char* option;
+    int64_t value, least;
+  };
+  for (const Degree& d : {Degree{"--tp", s.tp, 1}, Degree{"--pp", s.pp, 1}, Degree{"--cp", s.cp, 1},
+                          Degree{"--ep", s.ep, 1}, Degree{"--zero", s.zero, 0}})
+    if (d.value > d.least)
+      refuse(d.option,
+             "framework '" + framework + "' holds a whole model on each GPU: it does no " +
+                 std::string(d.option).substr(2),
+             "leave it away, or use --framework textbook");
+  if (s.data_parallel == DataParallelKind::data_parallel && s.dp > 1)
+    refuse("--data-parallel data-parallel", "torch.nn.DataParallel is not modelled in eager detail",
+           "use --data-parallel ddp, or --framework textbook");
+  if (!s.training)
+    refuse("--forward-only", "a forward without training is not modelled in eager detail",
+           "use --framework textbook");
+  if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu ||
+      s.offload.parameters != Placement::gpu)
+    refuse("--offload", "framework '" + framework + "' offloads nothing by itself",
+           "use --framework textbook");
+  if (s.precision.master)
+    refuse("--precision " + s.precision.name,
+           "framework '" + framework + "' keeps no master copy of 16-bit weights",
+           "use --precision amp-bf16 (fp32 weights under autocast) or bf16");
+  if (s.recompute == Recompute::selective)
+    refuse("--recompute selective", "framework '" + framework + "' checkpoints whole layers",
+           "use --recompute full");
+  if (s.activations != ActivationModel::korthikanti)
+    refuse("--activations", "framework '" + framework + "' has no estimate: it counts tensors",
+           "leave it away");
+  if (s.compile)
+    refuse("--compile", "what torch.compile keeps is not modelled yet", "leave it away");
+  if (s.loss != LossKind::cross_entropy)
+    refuse("--loss", "the loss '" + std::string(to_string(s.loss)) + "' is not modelled yet",
+           "use --loss cross-entropy");
+  if (s.kernels != KernelKind::eager)
+    refuse("--kernels",
+           "the kernels '" + std::string(to_string(s.kernels)) + "' are not modelled yet",
+           "use --kernels eager");
+  if (s.quantization.kind != QuantKind::none)
+    refuse("--quantization", "quantized weights are not modelled yet", "leave it away");
+}
+
+std::vector<std::string> not_modelled(const Job& job) {
+  std::vector<std::string> out = job.model.not_modelled;
+  out.push_back("the caching allocator's fragmentation: reserved is taken as allocated");
+  out.push_back("the data loader's next batch, and memory of evaluation and checkpoint saving");
+  out.push_back("step time");
+  return out;
+}
+
+std::vector<std::string> assumptions(const Job& job) {
+  const Strategy& s = job.strategy;
+  std::vector<std::string> out;
+  const auto version = [](Version v) {
+    return std::to_string(v.major) + "." + std::to_string(v.minor) + "." + std::to_string(v.patch);
+  };
+  out.push_back("operators of torch " + version(s.torch) + " and transformers " +
+                version(s.transformers));
+  out.push_back(s.keep_outputs
+                    ? "the training loop holds the model's outputs during backward"
+                    : "the model's outputs are dropped before backward, as HuggingFace's "
+                      "Trainer does");
+  if (s.dp > 1) out.push_back("DistributedDataParallel with its gradient buckets");
+  return out;
+}
 
 }  // namespace memplan::pytorch

@@ -1,7 +1,10 @@
 // Frameworks `pytorch` and `huggingface`: DistributedDataParallel around an eager model.
 #pragma once
 
-#include "memplan/strategy.h"
+#include <string>
+#include <vector>
+
+#include "memplan/job.h"
 #include "memplan/units.h"
 
 namespace memplan::pytorch {
@@ -13,5 +16,16 @@ Bytes bucket_bytes(const Strategy& strategy, Bytes trained);
 
 /// Whether a gradient is a view of its bucket (gradient_as_bucket_view).
 bool gradient_in_bucket(const Strategy& strategy);
+
+/// cuBLAS's workspace of one handle on this GPU (aten/src/ATen/cuda/CublasHandlePool.cpp, 2.14).
+Bytes cublas_workspace(const GpuSpec& gpu);
+
+/// Refuses, by name, what an eager PyTorch job of one model replica a GPU does not do, or what of
+/// it is not modelled. Throws Error{not_modelled, bad_input}.
+void require_modelled(const Job& job);
+bool is_eager(Framework framework);
+
+std::vector<std::string> not_modelled(const Job& job);
+std::vector<std::string> assumptions(const Job& job);
 
 }  // namespace memplan::pytorch

@@ -65,6 +65,7 @@ Saved::Saved(const Tensor& x) : slot_(new Slot) {
     return;
   }
   slot_->value = x.detach();
+  if (x->leaf == nullptr) x->storage->mark_kept();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
     tensors.push_back(slot_->value);
@@ -238,7 +239,7 @@ class Engine {
       leaf.grad = allocate(session_, leaf.value.sizes(), leaf.value.strides(), leaf.value.dtype());
       session_.ledger.note("aten.new_empty_strided.default");
     }
-    leaf.grad->storage->copies = leaf.copies;
+    leaf.grad->storage->mark_gradient(leaf.copies);
   }
 
   Session& session_;

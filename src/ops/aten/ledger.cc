@@ -19,10 +19,16 @@ void Ledger::begin_repeat(int64_t count) {
 }
 
 void Ledger::end_repeat() {
-  const int64_t grown = checked_mul(repeat_ - 1, live_ - start_);
-  live_ = checked_add(live_, grown);
-  peak_.bytes = checked_add(peak_.bytes, std::max<int64_t>(grown, 0));
-  if (peak_.bytes <= outer_.bytes) peak_ = outer_;
+  const auto grown = [&](int64_t Level::*lane) {
+    return checked_mul(repeat_ - 1, live_.*lane - start_.*lane);
+  };
+  const bool rises = live_.bytes > start_.bytes;
+  for (int64_t Level::*lane : {&Level::bytes, &Level::gradients, &Level::kept}) {
+    const int64_t more = grown(lane);
+    if (rises) peak_.level.*lane = checked_add(peak_.level.*lane, more);
+    live_.*lane = checked_add(live_.*lane, more);
+  }
+  if (peak_.level.bytes <= outer_.level.bytes) peak_ = outer_;
   repeat_ = 0;
 }
 

@@ -11,8 +11,13 @@ namespace memplan::aten {
 
 enum class Phase : uint8_t { forward, backward, step, count_ };
 
+/// Live bytes, and of them those of gradients and those that autograd keeps.
+struct Level {
+  int64_t bytes = 0, gradients = 0, kept = 0;
+};
+
 struct Peak {
-  int64_t bytes = 0;
+  Level level;
   std::string_view at = "start";  ///< ATen name: "aten.mm.default"
 };
 
@@ -21,14 +26,17 @@ struct Peak {
 /// is that of the first or the last round, whichever is higher.
 class Ledger {
  public:
-  int64_t live() const { return live_; }
-  void add(int64_t bytes) { live_ = checked_add(live_, bytes); }
-  void free(int64_t bytes) { live_ -= bytes; }
+  int64_t live() const { return live_.bytes; }
+  void add(int64_t bytes) { live_.bytes = checked_add(live_.bytes, bytes); }
+  void free(int64_t bytes) { live_.bytes -= bytes; }
+  /// Live bytes turn out to be a gradient's, or kept by autograd; negative when they are freed.
+  void count_gradient(int64_t bytes) { live_.gradients += bytes; }
+  void count_kept(int64_t bytes) { live_.kept += bytes; }
 
   void enter(Phase phase);
   /// An operator has just run: its outputs exist and nothing it was given is gone yet.
   void note(std::string_view op) {
-    if (live_ > peak_.bytes) peak_ = {live_, op};
+    if (live_.bytes > peak_.level.bytes) peak_ = {live_, op};
   }
 
   void begin_repeat(int64_t count);
@@ -40,10 +48,11 @@ class Ledger {
   void leave();
 
  private:
-  int64_t live_ = 0;
+  Level live_;
   Peak peak_;   // of the running phase, or of the running stretch
   Peak outer_;  // of the phase, while a stretch runs
-  int64_t repeat_ = 0, start_ = 0;
+  int64_t repeat_ = 0;
+  Level start_;
   Phase phase_ = Phase::forward;
   std::array<Peak, static_cast<size_t>(Phase::count_)> peaks_{};
 };

@@ -35,8 +35,24 @@ Storage::Storage(Session& owner, int64_t size) : session(&owner), bytes(size) {
 }
 
 Storage::~Storage() {
-  const int64_t times = session->ledger.repeating() ? 1 : copies;
-  session->ledger.free(session->rounded(bytes) * times);
+  Ledger& ledger = session->ledger;
+  const int64_t all = session->rounded(bytes) * (ledger.repeating() ? 1 : copies);
+  ledger.free(all);
+  if (kept) ledger.count_kept(-all);
+  if (gradient) ledger.count_gradient(-all);
+}
+
+void Storage::mark_kept() {
+  if (kept || gradient) return;
+  kept = true;
+  session->ledger.count_kept(session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies));
+}
+
+void Storage::mark_gradient(int64_t equal) {
+  copies = equal;
+  if (gradient) return;
+  gradient = true;
+  session->ledger.count_gradient(session->rounded(bytes));
 }
 
 int64_t Tensor::bytes() const { return checked_mul(elements(), size_of(dtype())); }

@@ -75,7 +75,12 @@ struct Storage {
   int64_t bytes;
   /// A gradient or a cast of a parameter that stands for this many equal ones.
   int64_t copies = 1;
+  bool kept = false;      ///< by autograd
+  bool gradient = false;  ///< of a parameter
   int refs = 0;
+
+  void mark_kept();
+  void mark_gradient(int64_t copies);
 };
 
 struct TensorData {
