@@ -187,9 +187,9 @@ class Predictor {
     // Moments depend on shapes for some optimizers; a bare size is taken as one long vector.
     if (s.training) {
       const int64_t shape[] = {slice};
-      if (s.optimizer == OptimizerKind::adafactor)
+      if (state_depends_on_shape(s.optimizer))
         throw Error(
-            ErrorKind::not_modelled, "--optimizer adafactor",
+            ErrorKind::not_modelled, "--optimizer " + std::string(to_string(s.optimizer)),
             "its states depend on the shapes of matrices, and only the model's size is known",
             "name a model, or use another optimizer");
       group.moments = optimizer_state(s.optimizer, shape, s.precision.optimizer);
