@@ -45,7 +45,7 @@ constexpr std::array<Figure<Plan>, 10> kPlanFigures{{
     {"device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},
     {"activations", [](const Plan& p) { return FigureValue(worst(p).memory.activations.count()); }},
     {"weights", [](const Plan& p) { return FigureValue(worst(p).states.weights.count()); }},
-    {"gradients", [](const Plan& p) { return FigureValue(worst(p).states.gradients.count()); }},
+    {"gradients", [](const Plan& p) { return FigureValue(worst(p).memory.gradients.count()); }},
     {"optimizer", [](const Plan& p) { return FigureValue(worst(p).states.optimizer.count()); }},
 }};
 
@@ -58,41 +58,66 @@ void fill(const Answer& answer, const std::array<Figure<Answer>, N>& table, Case
     out.predicted = figure->of(answer);
 }
 
+// The figures of a case that one of memplan's answers is held against.
+using Asked = std::vector<CaseFigure*>;
+
 template <typename Answer, size_t N>
 void fill_all(const Answer& answer, const std::array<Figure<Answer>, N>& table,
-              std::vector<CaseFigure>& figures) {
-  for (CaseFigure& figure : figures)
-    if (figure.refused.empty()) fill(answer, table, figure);
+              const Asked& figures) {
+  for (CaseFigure* figure : figures) fill(answer, table, *figure);
 }
 
-void refuse_all(const std::string& why, std::vector<CaseFigure>& figures) {
-  for (CaseFigure& figure : figures)
-    if (figure.refused.empty() || figure.figure == "-") figure.refused = why;
+// The same model, adapters and trained part in the framework that knows them all.
+Job sized(Job job) {
+  const Strategy& from = job.strategy;
+  Strategy plain;
+  plain.micro_batch = plain.global_batch = plain.sequence = 1;
+  plain.peft = from.peft;
+  plain.trainable = from.trainable;
+  job.strategy = plain;
+  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  return job;
 }
 
-void answer(const MeasuredCase& one, std::vector<CaseFigure>& figures) {
-  if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
-  if (one.truth == Truth::plan) {
-    fill_all(predict(*one.job), kPlanFigures, figures);
-    return;
+// The walk knows no master copy, and activations do not depend on it.
+Job walked(Job job) {
+  Strategy& s = job.strategy;
+  if (!s.precision.master) return job;
+  s.framework = Framework::huggingface;
+  s.precision.master.reset();
+  s.precision.optimizer = s.precision.weight;
+  return job;
+}
+
+void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
+  try {
+    if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
+    if (by == Answered::by_step)
+      fill_all(eager_step(walked(*one.job)), kStepFigures, figures);
+    else
+      fill_all(predict(by == Answered::by_size ? sized(*one.job) : *one.job), kPlanFigures,
+               figures);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::device_fault) throw;
+    for (CaseFigure* figure : figures) figure->refused = error.problem();
   }
-  fill_all(eager_step(*one.job), kStepFigures, figures);
 }
 
 }  // namespace
 
 std::vector<CaseFigure> predict_case(const MeasuredCase& one) {
+  if (one.figures.empty()) {
+    const std::string nothing = "nothing that memplan predicts was measured";
+    return {{one.id, one.source, "-", {}, {}, one.refused.empty() ? nothing : one.refused}};
+  }
   std::vector<CaseFigure> figures;
   for (const Measurement& measured : one.figures)
     figures.push_back({one.id, one.source, measured.figure, measured.value, {}, measured.refused});
-  if (figures.empty())
-    figures.push_back(
-        {one.id, one.source, "-", {}, {}, "nothing that memplan predicts was measured"});
-  try {
-    answer(one, figures);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::device_fault) throw;
-    refuse_all(error.problem(), figures);
+  for (const Answered by : {Answered::by_size, Answered::by_step, Answered::by_plan}) {
+    Asked asked;
+    for (size_t i = 0; i < figures.size(); ++i)
+      if (one.figures[i].answered == by && figures[i].refused.empty()) asked.push_back(&figures[i]);
+    if (!asked.empty()) answer(one, by, asked);
   }
   return figures;
 }

@@ -56,7 +56,7 @@ const PublishedSource* find_source(const std::string& name, const std::string& f
 }
 
 Measurement figure_of(const PublishedFigure& row, const JsonNode& value) {
-  Measurement out{std::string(row.figure), int64_t{0}, std::string(row.refused)};
+  Measurement out{std::string(row.figure), int64_t{0}, std::string(row.refused), row.answered};
   constexpr double kMost = 0x1p62;
   const double bytes = value.number() * row.unit;
   if (!(bytes >= 0 && bytes < kMost)) throw value.error("is out of range");

@@ -168,31 +168,34 @@ Job read_lomo(const JsonNode& line) {
 constexpr std::string_view kAverageLength = "the batches' average length is not published";
 constexpr std::string_view kNoMetric = "the record does not say which memory figure it is";
 
+using enum Answered;
+
 constexpr auto kMetamathFigures = std::to_array<PublishedFigure>({
-    {"trainable_params", "trainable_params", 1},
-    {"total_params", "total_params", 1},
+    {"trainable_params", "trainable_params", 1, by_size},
+    {"total_params", "total_params", 1, by_size},
     {"peak_reserved_gib", "reserved", kGiBytes},
-    {"allocated_after_step_avg_gib", "after_step", kGiBytes, kAverageLength},
+    {"allocated_after_step_avg_gib", "after_step", kGiBytes, by_plan, kAverageLength},
 });
 constexpr auto kLitgptFigures = std::to_array<PublishedFigure>({
-    {"trainable_params", "trainable_params", 1},
+    {"trainable_params", "trainable_params", 1, by_size},
     {"peak_allocated_gb", "allocated", kGB},
 });
 constexpr auto kTorchtuneFigures = std::to_array<PublishedFigure>({
     {"peak_active_gib", "active", kGiBytes},
     {"peak_reserved_gb", "reserved", kGB},
     {"peak_reserved_gib", "reserved", kGiBytes},
-    {"peak_memory_gib", "device", kGiBytes, kNoMetric},
-    {"peak_memory_gb", "device", kGB, kNoMetric},
+    {"peak_memory_gib", "device", kGiBytes, by_plan, kNoMetric},
+    {"peak_memory_gb", "device", kGB, by_plan, kNoMetric},
     {"allocated_gb", "weights", kGB},
     {"allocated_gib", "weights", kGiBytes},
 });
-// Printed as GB: 6.74e9 parameters of 2 bytes are 12.55 GiB.
+// Printed as GB: 6.74e9 parameters of 2 bytes are 12.55 GiB. States as papers count them, with the
+// fp32 master copy; activations as PyTorch kept them.
 constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
     {"params_gb", "weights", kGiBytes},
     {"grads_gb", "gradients", kGiBytes},
     {"optimizer_gb", "optimizer", kGiBytes},
-    {"activations_gb", "activations", kGiBytes},
+    {"activations_gb", "activations", kGiBytes, by_step},
     {"peak_allocated_gb", "allocated", kGiBytes},
 });
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "input/json.h"
+#include "job/measured.h"
 #include "memplan/job.h"
 
 namespace memplan {
@@ -14,7 +15,8 @@ namespace memplan {
 struct PublishedFigure {
   std::string_view key;
   std::string_view figure;
-  double unit;                    ///< bytes; 1: a count
+  double unit;  ///< bytes; 1: a count
+  Answered answered = Answered::by_plan;
   std::string_view refused = {};  ///< why this source's figure is not held against memplan's
 };
 

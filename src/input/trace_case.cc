@@ -229,7 +229,6 @@ MeasuredCase read_trace(const JsonNode& line) {
   const std::string mode = line.at("mode").one_of({"fake", "cpu", "cuda"});
   out.id = line.at("id").text();
   out.source = "trace " + mode;
-  out.truth = Truth::eager_step;
   out.where = line.where();
 
   const auto cuda = line.find("cuda");
@@ -240,6 +239,7 @@ MeasuredCase read_trace(const JsonNode& line) {
   }
   out.figures = read_figures(line);
   if (mode == "cuda") add_cuda_figures(line.at("cuda"), out.figures);
+  for (Measurement& figure : out.figures) figure.answered = Answered::by_step;
   try {
     out.job = read_job(line, given);
     out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;

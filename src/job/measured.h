@@ -14,22 +14,23 @@ namespace memplan {
 /// A count or bytes; bytes that were published rounded; an operator's name.
 using FigureValue = std::variant<int64_t, double, std::string>;
 
+/// Which of memplan's answers a figure is held against.
+enum class Answered : uint8_t {
+  by_plan,  ///< what `fit` answers
+  by_step,  ///< the walk of PyTorch's operators: live tensors as requested
+  by_size,  ///< the number of parameters, which is the same in every framework
+};
+
 struct Measurement {
   std::string figure;  ///< "peak.forward", "allocated"
   FigureValue value;
   std::string refused = {};  ///< why memplan has no such figure, where it has none
-};
-
-/// Which of memplan's answers the figures are held against.
-enum class Truth : uint8_t {
-  eager_step,  ///< live tensors as requested: traces
-  plan,        ///< what `fit` answers: figures of the allocator and the device
+  Answered answered = Answered::by_plan;
 };
 
 struct MeasuredCase {
   std::string id;
   std::string source;  ///< cases of one source make one row of the error table
-  Truth truth = Truth::plan;
   std::vector<Measurement> figures;
   std::optional<Job> job;
   std::string refused;  ///< why there is no job: "parallel kind 'tp' is not modelled"

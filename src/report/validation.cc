@@ -93,7 +93,7 @@ std::vector<Refusal> refusals(const std::vector<CaseFigure>& figures) {
 
 std::string case_list(const std::vector<CaseFigure>& figures, const TextStyle& style) {
   using enum Align;
-  Table table({left, left, right, right, right, left}, style.width);
+  Table table({left, left, right, right, right, left});
   table.add({{"case", Ink::bold},
              {"figure", Ink::bold},
              {"measured", Ink::bold},
