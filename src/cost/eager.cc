@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 
 #include "lower/huggingface/module.h"
 #include "lower/program.h"
+#include "lower/registration.h"
 #include "lower/stretches.h"
 #include "ops/optimizer.h"
 #include "policy/optimizer_step.h"
@@ -25,6 +27,12 @@ struct Walked {
   int stretch;
 };
 
+std::vector<size_t> in_order(size_t count) {
+  std::vector<size_t> out(count);
+  std::iota(out.begin(), out.end(), size_t{0});
+  return out;
+}
+
 class Step {
  public:
   Step(const Job& job, Grain grain)
@@ -32,7 +40,8 @@ class Step {
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
         session_(job.backend, s_.torch),
-        family_(hf::family(job.model)) {
+        family_(hf::family(job.model)),
+        row_(family_row(job.model)) {
     session_.watched = job.backend == Backend::cpu;
     session_.rounds_to_512 = grain == Grain::blocks;
   }
@@ -89,11 +98,11 @@ class Step {
   void place_states() {
     const OptimizerSetup setup = optimizer_setup(s_, job_.backend);
     const bool accumulates = s_.micro_batches() > 1;
-    Bytes gradients, buckets;
     for (const Walked& w : walked_) {
+      const Graph& graph = w.params->graph();
       const bool ends = w.block->part != BlockPart::layer;
-      for (size_t i = 0; i < w.params->size(); ++i) {
-        const Param& p = w.params->graph().params[i];
+      for (size_t i : ends ? in_order(graph.params.size()) : registration_order(graph, row_)) {
+        const Param& p = graph.params[i];
         aten::Leaf& leaf = w.params->leaf(i);
         const int64_t elements = checked_mul(p.elements(), leaf.copies);
         out_.parameters = checked_add(out_.parameters, elements);
@@ -106,23 +115,22 @@ class Step {
             pytorch_state(setup, shape, leaf.value.dtype(), hidden).device() * leaf.copies;
         step_params_.push_back(
             {p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden});
-        buckets += pytorch::bucket_bytes(s_, bytes);
+        out_.buckets += pytorch::bucket_bytes(s_, bytes);
         leaf.in_bucket = pytorch::gradient_in_bucket(s_);
         if (!accumulates) continue;
-        gradients += leaf.in_bucket ? Bytes(0) : bytes;
+        out_.gradients += leaf.in_bucket ? Bytes(0) : bytes;
         leaf.grad_exists = true;
       }
     }
     out_.optimizer += shared_state(s_.optimizer);
-    out_.gradients = gradients;
     out_.buffers = Bytes(family_.buffers(job_));
     fixed_ = session_.ledger.live();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
       session_.ledger.add(b.count());
       fixed_ = checked_add(fixed_, b.count());
     }
-    session_.ledger.add(buckets.count());
-    out_.buckets = buckets;
+    session_.ledger.add(out_.buckets.count());
+    session_.ledger.add(pytorch::import_leftovers(job_).count());
   }
 
   hf::Forward start() {
@@ -133,6 +141,10 @@ class Step {
     f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
     if (s_.padding_mask) f.padding = aten::allocate(session_, f.ids.sizes(), DType::i64);
     out_.inputs = Bytes(f.ids.bytes() * (s_.padding_mask ? 2 : 1));
+    if (job_.model.head == ModelHead::sequence_classification) {
+      f.labels = aten::allocate(session_, {f.batch}, DType::i64);
+      out_.inputs += Bytes(f.labels.bytes());
+    }
     fixed_ = checked_add(fixed_, out_.inputs.count());
     return f;
   }
@@ -200,6 +212,7 @@ class Step {
   Program program_;
   aten::Session session_;
   const hf::Family& family_;
+  FamilyRow row_;
   std::vector<Walked> walked_;
   std::vector<int64_t> stretch_of_;  // rounds, by stretch
   std::vector<StepParam> step_params_;

@@ -17,6 +17,11 @@ bool is_eager(Framework framework) {
   return framework == Framework::pytorch || framework == Framework::huggingface;
 }
 
+Bytes import_leftovers(const Job& job) {
+  const bool seen = job.backend == Backend::cpu && job.strategy.peft.kind != PeftKind::none;
+  return Bytes(seen ? 2 * size_of(DType::i64) : 0);
+}
+
 // 32 MiB for compute capability 9, 10 and 12, else 8 MiB and 128 KiB.
 Bytes cublas_workspace(const GpuSpec& gpu) {
   const int major = gpu.compute_major;

@@ -17,6 +17,10 @@ Bytes bucket_bytes(const Strategy& strategy, Bytes trained);
 /// Whether a gradient is a view of its bucket (gradient_as_bucket_view).
 bool gradient_in_bucket(const Strategy& strategy);
 
+/// Host tensors that importing peft leaves behind (tuners/loha/layer.py: two torch.tensor(1)): seen
+/// where the CPU's tensors are counted, nothing on CUDA.
+Bytes import_leftovers(const Job& job);
+
 /// cuBLAS's workspace of one handle on this GPU (aten/src/ATen/cuda/CublasHandlePool.cpp, 2.14).
 Bytes cublas_workspace(const GpuSpec& gpu);
 

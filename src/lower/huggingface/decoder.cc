@@ -92,6 +92,22 @@ Tensor causal_loss(Forward& f, const Tensor& given) {
   return cross_entropy(rows, view(shifted, {tokens}));
 }
 
+Tensor classification_loss(Forward& f, const Params& head, const Tensor& hidden, Tensor& logits) {
+  const Tensor scores = linear(f, head, "score", hidden);
+  Session& s = f.session;
+  const Shape grid{f.batch, f.sequence};
+  Tensor last;
+  {
+    const Tensor own = make(s, "aten._to_copy.default", grid, DType::i32);
+    const Tensor at = make(s, "aten.arange.default", {f.sequence}, DType::i32);
+    const Tensor product = pointwise("aten.mul.Tensor", {&at, &own}, DType::i32);
+    last = make(s, "aten.argmax.default", {f.batch}, DType::i64);
+  }
+  const Tensor rows = make(s, "aten.arange.default", {f.batch}, DType::i64);
+  logits = index_pairs(scores, rows, last);
+  return cross_entropy(logits, f.labels);
+}
+
 Tensor masked_loss(Forward& f, const Tensor& logits) {
   const int64_t tokens = f.batch * f.sequence;
   const Tensor rows = view(logits, {tokens, logits.size(-1)});

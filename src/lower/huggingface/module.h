@@ -47,6 +47,7 @@ struct Forward {
   FamilyRow row;
   int64_t batch = 1, sequence = 1;
   Tensor ids = {}, padding = {};  ///< input_ids and attention_mask [b, s], int64
+  Tensor labels = {};             ///< of a classifier [b], int64; others' are the ids
   // The local variables of model.forward.
   Tensor inputs_embeds = {}, position_ids = {};
   Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
@@ -121,6 +122,9 @@ Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden);
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
                       Tensor& logits);
 int64_t rotary_buffers(const Job& job);
+
+/// GenericForSequenceClassification: the score of each sample's last token that is no padding.
+Tensor classification_loss(Forward& f, const Params& head, const Tensor& hidden, Tensor& logits);
 
 /// ForCausalLMLoss (transformers/loss/loss_utils.py): logits [b, s, V], labels [b, s].
 Tensor causal_loss(Forward& f, const Tensor& logits);

@@ -69,6 +69,8 @@ Tensor unsqueeze(const Tensor& x, int dim);
 Tensor squeeze(const Tensor& x, int dim);
 Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length);
 Tensor select(const Tensor& x, int dim);  ///< one index of a dimension, which goes
+/// x[rows, columns] by int64 tensors [n]: keeps them; backward fills a tensor of zeros.
+Tensor index_pairs(const Tensor& x, const Tensor& rows, const Tensor& columns);
 /// Views of consecutive stretches of a dimension: one node, whose backward is a cat.
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& lengths, int dim = -1);
 Tensor contiguous(const Tensor& x);

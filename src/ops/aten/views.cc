@@ -144,6 +144,20 @@ Tensor select(const Tensor& x, int dim) {
   });
 }
 
+Tensor index_pairs(const Tensor& x, const Tensor& rows, const Tensor& columns) {
+  Saved first, second;
+  if (tracks(x)) {
+    first = Saved(rows);
+    second = Saved(columns);
+  }
+  Tensor out = allocate(x.session(), {rows.size(0), x.size(-1)}, x.dtype());
+  x.session().ledger.note("aten.index.Tensor");
+  return with_backward(out, x, [first, second, full = x.sizes()](Grads& g) {
+    const Tensor zeros = make(g.session(), "aten.new_zeros.default", full, g.in().dtype());
+    g.set(0, make(g.session(), "aten.index_put.default", full, g.in().dtype()));
+  });
+}
+
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& lengths, int dim) {
   std::vector<Tensor> out;
   for (int64_t length : lengths) {
