@@ -18,7 +18,13 @@ FigureValue value_of(const JsonNode& node, std::string_view figure) {
 Job read_job(const JsonNode& request) {
   const RequestFile asked = read_request(request, request.where());
   if (asked.model.empty()) throw request.missing("model").error("is absent");
-  return build_job(read_model(asked.model), request.where(), asked.settings).job;
+  try {
+    return build_job(read_model(asked.model), request.where(), asked.settings).job;
+  } catch (const Error& error) {
+    if (error.where().starts_with(request.where())) throw;
+    // What no setting names: "--gpu: no GPU is named".
+    throw request.error(error.where() + ": " + error.problem(), error.hint(), error.kind());
+  }
 }
 
 }  // namespace

@@ -42,8 +42,8 @@ std::string help() {
          "\n--bound takes [SOURCE@]FIGURE:STATISTIC=VALUE and may be given more than once; '*' "
          "stands\n"
          "for any characters. Statistics: mean, median, p95, max (of the errors' sizes), bias, "
-         "under\n"
-         "are at most VALUE; exact and within0.1%, shares of the cases, at least.\n\n" +
+         "under,\n"
+         "refused are at most VALUE; exact and within0.1%, shares of the cases, at least.\n\n" +
          options_help("Every command", common_options());
 }
 

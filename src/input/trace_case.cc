@@ -181,6 +181,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
 
   Job& job = draft.job;
   Strategy& s = job.strategy;
+  job.model.name = line.at("id").text();
   if (!draft.dropout) job.model.dropout = {};
   s.precision = plain_precision(draft.weights, draft.autocast);
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});

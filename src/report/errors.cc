@@ -9,6 +9,7 @@
 namespace memplan {
 namespace {
 
+constexpr std::string_view kRefused = "refused";
 constexpr std::string_view kPeakAt = "peak_at.";
 constexpr std::string_view kUncommonAt = "uncommon_at.";
 
@@ -131,6 +132,8 @@ double relative_error(const CaseFigure& figure) {
 }
 
 std::optional<double> statistic(const ErrorRow& row, std::string_view name) {
+  if (name == kRefused && row.cases() + row.refused > 0)
+    return static_cast<double>(row.refused) / static_cast<double>(row.cases() + row.refused);
   if (row.errors.empty()) return {};
   for (const Statistic& known : kStatistics)
     if (known.name == name) return known.of(row.errors);
@@ -142,13 +145,14 @@ std::optional<double> statistic(const ErrorRow& row, std::string_view name) {
 }
 
 bool is_statistic(std::string_view name) {
-  return within_limit(name) ||
+  return name == kRefused || within_limit(name) ||
          std::ranges::find(kStatistics, name, &Statistic::name) != kStatistics.end();
 }
 
 std::vector<std::string_view> statistic_names() {
   std::vector<std::string_view> names;
   for (const Statistic& known : kStatistics) names.push_back(known.name);
+  names.push_back(kRefused);
   names.push_back("within0.1%");
   return names;
 }

@@ -33,7 +33,8 @@ struct ErrorRow {
 
 /// "mean", "median", "p95" (nearest rank) and "max" of the sizes of errors; "bias", their signed
 /// mean; "under" and "exact", the shares of cases under-estimated and without error; "within0.1%",
-/// the share of errors of at most that size. Nothing where there is no case.
+/// the share of errors of at most that size; "refused", the share of cases without a prediction.
+/// Nothing where there is no case.
 std::optional<double> statistic(const ErrorRow& row, std::string_view name);
 /// Is there such a statistic?
 bool is_statistic(std::string_view name);

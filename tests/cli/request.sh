@@ -27,6 +27,11 @@ same 0 gpt2 --gpu h100-80g --weight-dtype fp32 --peft adapter-drop:m=16,drop=3
 same 0 gpt2 --gpu v100-32g --gpus 4 --data-parallel data-parallel --optimizer sgd-momentum
 same 0 gpt2 --gpu v100-32g --gpus 4 --pp 4 --schedule gpipe --global-batch 16 --activations zero
 same 0 gpt2 --gpu h100-80g --gpus 8 --cp 2 --attention flash --host-memory 1TB
+same 0 llama3.2-1b --gpu h100-80g --framework pytorch --optimizer-impl fused --bucket-size 1MiB \
+  --seq 512
+same 0 llama3.2-1b --gpu h100-80g --gpus 2 --framework huggingface --seq 512 --clip false \
+  --bucket-view --keep-outputs --padding-mask --torch-version 2.9.1
+same 0 llama3.2-1b --gpu v100-32g --framework pytorch --seq 512 --weight-dtype fp32
 
 # A file of one's own, and what wins over it.
 cat >"$scratch/job.json" <<'JSON'

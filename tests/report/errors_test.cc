@@ -75,6 +75,7 @@ TEST_CASE("rows by source, then over all; refusals count apart") {
   CHECK(rows.size() == 3);
   CHECK(find(rows, "t", "a").cases() == 1);
   CHECK(find(rows, "t", "a").refused == 1);
+  CHECK(statistic(find(rows, "t", "a"), "refused") == 0.5);
   CHECK(find(rows, kAllSources, "a").cases() == 2);
   CHECK(find(rows, kAllSources, "a").errors == std::vector<double>{0.1, -0.2});
 }
