@@ -74,6 +74,8 @@ Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden) {
 
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
                       Tensor& logits) {
+  if (f.model.head == ModelHead::sequence_classification)
+    return classification_loss(f, head, hidden, logits);
   Tensor weight = head.find(f.row.head, "weight");
   if (!weight)
     weight = embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
