@@ -332,17 +332,13 @@ PLAN = [
 # tensors PyTorch runs it on real ones.
 BIG = [
     ("llama3-70b", 1, 2048, "bf16 lora-all ckptkeep"),
-    ("llama3.2-3b", 2, 3000, "bf16 ckpt acc sgd.foreach"),
     ("qwen2.5-14b", 1, 2500, "bf16 ckpt sgd_momentum.foreach"),
     ("gemma2-9b", 1, 1500, "amp ckpt"),
-    ("gpt-neox-20b", 1, 1700, "bf16 free"),
-    ("falcon-40b", 1, 1100, "bf16 ckpt adam.forloop"),
     ("bloom-7b1", 1, 900, "bf16"),
     ("opt-6.7b", 2, 1300, "amp clip"),
     ("t5-3b", 1, 700, "bf16"),
     ("command-r", 1, 1000, "bf16 lora-qv"),
     ("olmo2-7b", 1, 1900, "bf16 adamw.forloop"),
-    ("starcoder2-7b", 1, 2100, "amp ckpt adamw.forloop"),
     ("deberta-v2-xlarge", 4, 400, "fp32"),
     ("gpt-j-6b", 1, 1200, "fp16 ckptkeep"),
     ("stablelm-3b", 2, 1400, "bf16 mask"),
