@@ -151,7 +151,7 @@ class Step {
 
   Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
     if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
-    return aten::checkpoint(session_, [this, kept = f, &w, hidden]() mutable {
+    return aten::checkpoint(session_, [this, kept = f.arguments(), &w, hidden]() mutable {
       return family_.layer(kept, *w.params, w.block->kind, hidden);
     });
   }

@@ -56,6 +56,11 @@ constexpr Pair kQwen3MoeAliases[] = {{"num_local_experts", "num_experts"}};
 constexpr Pair kDeepseekV3Aliases[] = {{"num_local_experts", "n_routed_experts"}};
 
 constexpr HfExtra kGpt2Extra[] = {{HfExtra::flag, "add_cross_attention"}};
+constexpr HfExtra kGptjExtra[] = {{HfExtra::count, "rotary_dim", 64}};
+constexpr HfExtra kNeoxExtra[] = {{HfExtra::rotary_share, "rotary_pct", 25}};
+constexpr HfExtra kPhiExtra[] = {{HfExtra::rotary_share, "partial_rotary_factor", 50}};
+constexpr HfExtra kStablelmExtra[] = {{HfExtra::rotary_share, "partial_rotary_factor", 25}};
+constexpr HfExtra kBloomExtra[] = {{HfExtra::flag, "apply_residual_connection_post_layernorm", 0}};
 constexpr HfExtra kSoftcap[] = {{HfExtra::is_set, "final_logit_softcapping", 1},
                                 {HfExtra::is_set, "attn_logit_softcapping", 1}};
 constexpr HfExtra kNoSoftcap[] = {{HfExtra::is_set, "final_logit_softcapping", 0},
@@ -180,7 +185,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .sizes = {50400, 4096, kOf, 28, 16, kOf, kOf, 2048}, .keys = kGpt2Keys,
      .aliases = kGpt2Aliases, .heads_divide_hidden = true, .mlp_bias = kAlways,
      .head_bias = kAlways, .parallel_residual = kAlways,
-     .activation_key = "activation_function", .activation = "gelu_new", .dropout = kGptjDropout},
+     .activation_key = "activation_function", .activation = "gelu_new", .dropout = kGptjDropout,
+     .extra = kGptjExtra},
     {.type = "gpt_neox", .stem = "GPTNeoX", .classes = kDecoder,
      .sizes = {50432, 6144, 24576, 44, 64, kOf, kOf, 2048}, .keys = kBertKeys,
      .heads_divide_hidden = true,
@@ -188,7 +194,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .mlp_bias = kAlways, .parallel_residual = {"use_parallel_residual", true},
      .activation = "gelu",
      .dropout = {.embedding = {"hidden_dropout", 0.0}, .hidden = {"hidden_dropout", 0.0},
-                 .attention = {"attention_dropout", 0.0}}},
+                 .attention = {"attention_dropout", 0.0}},
+     .extra = kNeoxExtra},
     {.type = "opt", .stem = "OPT", .classes = kDecoder,
      .sizes = {50272, 768, 3072, 12, 12, kOf, kOf, 2048},
      .keys = {.ffn = "ffn_dim", .kv_heads = "", .head_dim = ""},
@@ -203,7 +210,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
               .positions = ""},
      .aliases = kBloomAliases, .heads_divide_hidden = true, .tie = kTied,
      .attention_bias = kAlways, .attention_out_bias = kAlways, .mlp_bias = kAlways,
-     .activation_key = "", .activation = "gelu_pytorch_tanh", .dropout = kHiddenAndAttention},
+     .activation_key = "", .activation = "gelu_pytorch_tanh", .dropout = kHiddenAndAttention,
+     .extra = kBloomExtra},
     {.type = "falcon", .stem = "Falcon", .classes = kDecoder,
      .sizes = {65024, 4544, kOf, 32, 71, kOf, kOf, 2048},
      .keys = {.ffn = "ffn_hidden_size", .kv_heads = "num_kv_heads", .head_dim = ""},
@@ -218,7 +226,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .head_bias = kAlways, .qk_norm = {"qk_layernorm", false}, .parallel_residual = kAlways,
      .activation = "gelu_new",
      .dropout = {.embedding = {"embd_pdrop", 0.0}, .hidden = {"resid_pdrop", 0.0},
-                 .attention = {"attention_dropout", 0.0}}},
+                 .attention = {"attention_dropout", 0.0}},
+     .extra = kPhiExtra},
     {.type = "phi3", .stem = "Phi3", .classes = kDecoder,
      .sizes = {32064, 3072, 8192, 32, 32, kOf, kOf, 4096}, .gated = kAlways,
      .dropout = {.hidden = {"resid_pdrop", 0.0}, .attention = {"attention_dropout", 0.0}},
@@ -238,7 +247,7 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .sizes = {50304, 2560, 6912, 32, 32, 32, kOf, 4096}, .keys = {.head_dim = ""},
      .heads_divide_hidden = true, .null_heads = false, .attention_bias = {"use_qkv_bias", false},
      .qk_norm = {"qk_layernorm", false}, .parallel_residual = {"use_parallel_residual", false},
-     .gated = kAlways, .dropout = kHiddenAndAttention},
+     .gated = kAlways, .dropout = kHiddenAndAttention, .extra = kStablelmExtra},
     {.type = "granite", .stem = "Granite", .classes = kDecoderOnlyLm,
      .sizes = {32000, 4096, 11008, 32, 32, kOf, kOf, 2048},
      .attention_bias = kAttentionBias, .attention_out_bias = kAttentionBias,

@@ -85,6 +85,9 @@ struct HfExtra {
     is_set,           ///< 1 where the value is given and not null
     layer_norm,       ///< 1 where the text contains "layer_norm"
     attention_terms,  ///< bit 1: "c2p", bit 2: "p2c"; a list, or a text with '|'
+    /// The share of a head that rotates, `otherwise` in hundredths; goes to "rotary_dim" as a
+    /// width. rope_parameters.partial_rotary_factor comes first.
+    rotary_share,
   } kind;
   std::string_view key;
   int64_t otherwise = kDerived;  ///< kDerived: left out where the file has none

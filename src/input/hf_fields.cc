@@ -298,7 +298,23 @@ class Reader {
     return false;
   }
 
+  // int(head_dim · factor), the factor from rope_parameters, the family's own key, or its default
+  // (modeling_rope_utils.py, standardize_rope_params).
+  int64_t rotary_width(const HfExtra& row) const {
+    double share = static_cast<double>(row.otherwise) / 100;
+    if (const auto own = find(row.key); own && !own->is_null()) share = own->probability();
+    if (const auto rope = find("rope_parameters"); rope && !rope->is_null()) {
+      const auto factor = rope->find("partial_rotary_factor");
+      if (factor && !factor->is_null()) share = factor->probability();
+    }
+    return static_cast<int64_t>(static_cast<double>(m_.head_dim) * share);
+  }
+
   void read_extra(const HfExtra& row) {
+    if (row.kind == HfExtra::rotary_share) {
+      m_.extra.emplace_back("rotary_dim", rotary_width(row));
+      return;
+    }
     const auto found = find(row.key);
     int64_t value = row.otherwise;
     if (found && (row.kind == HfExtra::is_set || !found->is_null()))

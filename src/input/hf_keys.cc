@@ -110,6 +110,8 @@ int64_t read_hf_extra(const HfExtra& row, const JsonNode& node) {
       return node.text().find("layer_norm") != std::string::npos;
     case HfExtra::attention_terms:
       return attention_terms(node);
+    case HfExtra::rotary_share:  // needs the head's width
+      break;
   }
   return 0;
 }

@@ -24,6 +24,14 @@ void Forward::release_locals() {
                     &local_cos, &local_sin})
     x->reset();
   shared.clear();
+  locals.clear();
+}
+
+Forward Forward::arguments() const {
+  Forward out = *this;
+  out.inputs_embeds.reset();
+  out.locals.clear();
+  return out;
 }
 
 Tensor Params::find(std::string_view name) const {

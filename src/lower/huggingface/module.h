@@ -54,6 +54,10 @@ struct Forward {
   Tensor cos = {}, sin = {};                   ///< [1, s, d]
   Tensor local_cos = {}, local_sin = {};       ///< of sliding layers, where they differ (Gemma 3)
   std::vector<Tensor> shared = {};  ///< what a family passes from layer to layer by itself
+  std::vector<Tensor> locals = {};  ///< what model.forward holds and gives to no layer
+
+  /// What a checkpointed layer's arguments hold.
+  Forward arguments() const;
 
   /// model.forward returns.
   void release_locals();

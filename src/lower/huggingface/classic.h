@@ -1,0 +1,25 @@
+// Families older than Llama: one function each, named by its file.
+#pragma once
+
+#include "lower/huggingface/module.h"
+
+namespace memplan::hf {
+
+Family gpt2_family();
+Family gpt_neox_family();
+Family phi_family();
+Family opt_family();
+
+/// Of a model without rotary embedding.
+inline int64_t no_buffers(const Job&) { return 0; }
+
+/// x[..., start : start + length]; the whole is an alias.
+Tensor columns(const Tensor& x, int64_t start, int64_t length);
+/// down(act(up(x))).
+Tensor plain_mlp(const Forward& f, const Params& p, const Tensor& x);
+/// How wide the rotated part of a head is: partial_rotary_factor or rotary_dim.
+int64_t rotary_width(const ModelSpec& model);
+/// inv_freq and original_inv_freq of that width.
+int64_t partial_rotary_buffers(const Job& job);
+
+}  // namespace memplan::hf
