@@ -36,10 +36,14 @@ const RankPlan& worst(const Plan& plan) {
 
 // Of states, what is held all the time; of the rest, the moment of the peak. PyTorch's `active`
 // differs from `allocated` by blocks that another stream still reads.
-constexpr std::array<Figure<Plan>, 10> kPlanFigures{{
+constexpr std::array<Figure<Plan>, 13> kPlanFigures{{
     {"total_params", [](const Plan& p) { return FigureValue(p.parameters); }},
     {"trainable_params", [](const Plan& p) { return FigureValue(p.trainable); }},
     {"allocated", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
+    {"cuda.allocated",
+     [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
+    {"cuda.reserved", [](const Plan& p) { return FigureValue(worst(p).memory.reserved.count()); }},
+    {"cuda.device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},
     {"active", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
     {"reserved", [](const Plan& p) { return FigureValue(worst(p).memory.reserved.count()); }},
     {"device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},

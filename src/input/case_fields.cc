@@ -21,6 +21,11 @@ Precision plain_precision(DType weights, std::optional<DType> autocast) {
   return found;
 }
 
+void place_on_any_gpu(Job& job) {
+  job.cluster.gpu = custom_gpu(80 * kGiB);
+  job.cluster.gpus = job.cluster.gpus_per_node = job.strategy.world();
+}
+
 void refuse_unknown_keys(const JsonNode& object, const std::vector<std::string_view>& known) {
   for (std::string_view key : object.require_object().keys())
     if (std::ranges::find(known, key) == known.end())

@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "input/json.h"
 #include "memplan/dtype.h"
-#include "memplan/strategy.h"
+#include "memplan/job.h"
 
 namespace memplan {
 
@@ -24,6 +24,10 @@ Enum name_or_refuse(const JsonNode& node, std::string_view what) {
   throw node.error(std::string(what) + " '" + printable(name) + "' is not modelled", "",
                    ErrorKind::not_modelled);
 }
+
+/// As many GPUs as the strategy has ranks, of no matter which size: bytes are compared, not
+/// verdicts.
+void place_on_any_gpu(Job& job);
 
 /// Throws Error{not_modelled} for the first key of an object that is none of `known`.
 void refuse_unknown_keys(const JsonNode& object, const std::vector<std::string_view>& known);

@@ -32,8 +32,7 @@ Job one_gpu_job(const JsonNode& line, Framework framework) {
   s.global_batch = s.micro_batch;
   s.attention = AttentionKind::sdpa;
   published_versions(line, s);
-  job.cluster.gpu = custom_gpu(80 * kGiB);  // of no weight in what is compared
-  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  place_on_any_gpu(job);
   return job;
 }
 
@@ -122,8 +121,7 @@ Job torchtune_init(const JsonNode& line) {
   s.sequence = 1;
   s.attention = AttentionKind::sdpa;
   if (const auto peft = peft_of(line)) s.peft = described_lora(*peft, kTorchtuneTargets);
-  job.cluster.gpu = custom_gpu(80 * kGiB);
-  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  place_on_any_gpu(job);
   return job;
 }
 

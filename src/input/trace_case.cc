@@ -185,7 +185,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   if (!draft.dropout) job.model.dropout = {};
   s.precision = plain_precision(draft.weights, draft.autocast);
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
-  job.cluster.gpus = s.world();
+  place_on_any_gpu(job);
   if (const auto torch = line.find("torch")) s.torch = parse_version(torch->text(), torch->where());
   if (const auto library = line.find("transformers"))
     s.transformers = parse_version(library->text(), library->where());
@@ -208,16 +208,12 @@ std::vector<Measurement> read_figures(const JsonNode& line) {
   return out;
 }
 
-// What torch.cuda counted. The prediction of tensors rounded to the allocator's 512 bytes, of its
-// segments and of the device belongs here.
+// What torch.cuda counted and the driver saw: the answers of `fit`.
 void add_cuda_figures(const JsonNode& cuda, std::vector<Measurement>& out) {
   const int64_t reserved = bytes(cuda.at("reserved"));
-  const auto add = [&](const char* figure, int64_t value) {
-    out.push_back({figure, value, std::string("figure ") + figure + " is not predicted yet"});
-  };
-  add("cuda.allocated", bytes(cuda.at("allocated")));
-  add("cuda.reserved", reserved);
-  add("cuda.device", checked_add(reserved, bytes(cuda.at("outside_allocator"))));
+  out.push_back({"cuda.allocated", bytes(cuda.at("allocated"))});
+  out.push_back({"cuda.reserved", reserved});
+  out.push_back({"cuda.device", checked_add(reserved, bytes(cuda.at("outside_allocator")))});
 }
 
 }  // namespace
@@ -239,8 +235,8 @@ MeasuredCase read_trace(const JsonNode& line) {
     return out;
   }
   out.figures = read_figures(line);
-  if (mode == "cuda") add_cuda_figures(line.at("cuda"), out.figures);
   for (Measurement& figure : out.figures) figure.answered = Answered::by_step;
+  if (mode == "cuda") add_cuda_figures(line.at("cuda"), out.figures);
   try {
     out.job = read_job(line, given);
     out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;

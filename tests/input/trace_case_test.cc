@@ -132,14 +132,15 @@ TEST_CASE("malformed lines are errors with file and pointer") {
   fails(R"({"id": "x", "mode": "fake", "case": {}})", "t.jsonl:1: /parameters");
 }
 
-TEST_CASE("figures of a GPU are read and named as not predicted") {
+TEST_CASE("figures of a GPU are those of fit") {
   const std::string cuda = R"(, "cuda": {"allocated": 5, "reserved": 8, "outside_allocator": 2})";
   const MeasuredCase one = read(line_of("", "cuda", cuda));
   REQUIRE(one.job);
   CHECK(one.job->backend == Backend::cuda);
   CHECK(one.figures.back().figure == "cuda.device");
   CHECK(one.figures.back().value == FigureValue(int64_t{10}));
-  CHECK_FALSE(one.figures.back().refused.empty());
+  CHECK(one.figures.back().answered == Answered::by_plan);
+  CHECK(one.figures.front().answered == Answered::by_step);
 }
 
 TEST_CASE("a step that ran out of memory measured nothing") {
