@@ -12,6 +12,7 @@
 #include "lower/inventory.h"
 #include "memplan/error.h"
 #include "memplan/job.h"
+#include "policy/pytorch.h"
 #include "report/records.h"
 #include "report/table.h"
 
@@ -113,7 +114,7 @@ Records frameworks() {
   Records out;
   for (const auto& row : names_of<Framework>())
     out.push_back({{"name", std::string(row.name)},
-                   {"available", row.value == Framework::textbook},
+                   {"available", row.value == Framework::textbook || pytorch::is_eager(row.value)},
                    {"meaning", std::string(row.meaning)}});
   return out;
 }

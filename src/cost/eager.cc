@@ -145,6 +145,8 @@ class Step {
       f.labels = aten::allocate(session_, {f.batch}, DType::i64);
       out_.inputs += Bytes(f.labels.bytes());
     }
+    for (const Tensor& x : {f.ids, f.padding, f.labels})
+      if (x) x->storage->counted = true;
     fixed_ = checked_add(fixed_, out_.inputs.count());
     return f;
   }

@@ -71,6 +71,10 @@ void require_modelled(const Job& job) {
   if (s.activations != ActivationModel::korthikanti)
     refuse("--activations", "framework '" + framework + "' has no estimate: it counts tensors",
            "leave it away");
+  if (s.transformers < Version{5, 0, 0})
+    refuse("--transformers-version",
+           "the forwards of transformers before 5.0 are not modelled: losses and attention changed",
+           "use --transformers-version 5.12.1, or --framework textbook");
   if (s.compile)
     refuse("--compile", "what torch.compile keeps is not modelled yet", "leave it away");
   if (s.loss != LossKind::cross_entropy)

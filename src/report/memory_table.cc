@@ -99,6 +99,20 @@ std::string kind_title(const RankKind& kind, const Plan& plan) {
   return kind.count == 1 ? "the GPU" : fmt::format("each of {} GPUs", kind.count);
 }
 
+namespace {
+
+constexpr size_t kPeakWidth = 36;
+
+// "_log_softmax_backward_data" of "aten._log_softmax_backward_data.default".
+std::string_view operator_name(std::string_view at) {
+  constexpr std::string_view kAten = "aten.";
+  if (!at.starts_with(kAten)) return at;
+  at.remove_prefix(kAten.size());
+  return at.substr(0, at.find('.'));
+}
+
+}  // namespace
+
 std::string memory_table(const Plan& plan, const TextStyle& style) {
   const std::vector<RankKind> all = rank_kinds(plan);
   const std::vector<RankKind> kinds = shown(all);
@@ -151,8 +165,9 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
     const Bytes bytes = plan.verdict.capacity - kind.first->memory.device;
     room.push_back({size_text(bytes), bytes < Bytes(0) ? Ink::red : Ink::plain});
     const bool named = kind.first->peak_operator != kind.first->peak_phase;
+    const std::string_view at = operator_name(kind.first->peak_operator);
     peak.push_back(
-        {shorten(kind.first->peak_phase + (named ? ", " + kind.first->peak_operator : ""), 24)});
+        {shorten(kind.first->peak_phase + (named ? ", " + std::string(at) : ""), kPeakWidth)});
     const Bytes in_host = kind.first->host.pinned + kind.first->host.pageable;
     host.push_back({size_text(in_host)});
     nvme.push_back({size_text(kind.first->host.nvme)});

@@ -65,7 +65,7 @@ Saved::Saved(const Tensor& x) : slot_(new Slot) {
     return;
   }
   slot_->value = x.detach();
-  if (x->leaf == nullptr) x->storage->mark_kept();
+  x->storage->mark_kept();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
     tensors.push_back(slot_->value);

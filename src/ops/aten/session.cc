@@ -17,6 +17,7 @@ Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t cop
   leaf.copies = copies;
   leaf.value = allocate(*this, sizes, dtype);
   leaf.value->storage->copies = copies;
+  leaf.value->storage->counted = true;
   ledger.add(checked_mul(rounded(leaf.value->storage->bytes), copies - 1));
   leaf.value->requires_grad = trainable;
   leaf.value->leaf = &leaf;

@@ -43,7 +43,7 @@ Storage::~Storage() {
 }
 
 void Storage::mark_kept() {
-  if (kept || gradient) return;
+  if (counted || kept || gradient) return;
   kept = true;
   session->ledger.count_kept(session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies));
 }

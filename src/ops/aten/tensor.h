@@ -75,6 +75,7 @@ struct Storage {
   int64_t bytes;
   /// A gradient or a cast of a parameter that stands for this many equal ones.
   int64_t copies = 1;
+  bool counted = false;   ///< by its owner: a parameter, the batch
   bool kept = false;      ///< by autograd
   bool gradient = false;  ///< of a parameter
   int refs = 0;
