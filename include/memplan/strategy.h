@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "memplan/dtype.h"
+#include "memplan/peft.h"
 #include "memplan/units.h"
 
 namespace memplan {
@@ -117,34 +118,6 @@ struct Precision {
   std::optional<DType> master = DType::f32;
   DType activation = DType::bf16;
   std::optional<DType> autocast;  ///< dtype of torch.autocast's matrix products
-};
-
-enum class PeftKind : uint8_t {
-  none,
-  lora,          ///< Hu et al., arXiv 2106.09685
-  houlsby,       ///< two adapters a layer: after attention and after the MLP (arXiv 1902.00751)
-  pfeiffer,      ///< one adapter a layer, after the MLP (arXiv 2005.00247)
-  adapter_drop,  ///< Pfeiffer's, without the first layers (arXiv 2010.11918)
-  lin,           ///< "Adapter-L": one after the MLP with its own LayerNorm (arXiv 2004.03829)
-};
-
-/// A LoRA target with one of these is a regular expression.
-inline constexpr std::string_view kPatternCharacters = "*+?[](){}|\\^$";
-/// The longest such pattern: compiling one recurses.
-inline constexpr size_t kMaxPattern = 1000;
-
-struct PeftSpec {
-  PeftKind kind = PeftKind::none;
-  int64_t rank = 8;  ///< LoRA r
-  double alpha = 16;
-  double dropout = 0;
-  bool merged = false;  ///< LoRA folded into the weights: forward-only jobs
-  /// Module-name endings, "all-linear", or a regular expression (kPatternCharacters) alone.
-  std::vector<std::string> targets;
-  std::vector<std::pair<std::string, int64_t>> rank_pattern;  ///< name ending -> rank
-  std::vector<std::string> modules_to_save;                   ///< trained whole, as a copy
-  int64_t bottleneck = 64;                                    ///< adapter m
-  int64_t dropped_layers = 0;  ///< AdapterDrop: first layers without an adapter
 };
 
 /// Which of the model's own parameters are trained.

@@ -228,13 +228,14 @@ class Builder {
 
   void fill_peft() {
     PeftSpec& peft = out_.job.strategy.peft;
-    if (peft.kind != PeftKind::lora || !peft.targets.empty() || out_.job.model.bare_parameters)
-      return;
+    if (out_.job.model.bare_parameters) return;
     const Given* setting = find("--peft");
-    peft.targets = default_lora_targets(out_.job.model.family, setting ? setting->where : "--peft");
+    if (!fill_default_targets(peft, out_.job.model.family, setting ? setting->where : "--peft"))
+      return;
     std::string list;
     for (const std::string& target : peft.targets) list += (list.empty() ? "" : ", ") + target;
-    assume("LoRA beside " + list + ", as peft chooses for this family");
+    const std::string name = peft.kind == PeftKind::lora ? "LoRA beside" : "PEFT on";
+    assume(name + " " + list + ", as peft chooses for this family");
   }
 
   // What a named preset brings along.

@@ -1,6 +1,5 @@
-// The option --peft KIND[:key=value,…], and what peft adapts by default.
+// The option --peft KIND[:key=value,…].
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -12,35 +11,6 @@ namespace memplan {
 namespace {
 
 constexpr int64_t kMaxWidth = int64_t{1} << 20;  // of ranks and bottlenecks
-
-// TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING of peft 0.21, utils/constants.py: the families
-// memplan has. The others have no row there either.
-struct TargetsRow {
-  std::string_view family;
-  std::array<std::string_view, 4> targets;
-};
-constexpr auto kDefaultTargets = std::to_array<TargetsRow>({
-    {"t5", {"q", "v"}},
-    {"gpt2", {"c_attn"}},
-    {"bloom", {"query_key_value"}},
-    {"opt", {"q_proj", "v_proj"}},
-    {"gptj", {"q_proj", "v_proj"}},
-    {"gpt_neox", {"query_key_value"}},
-    {"bert", {"query", "value"}},
-    {"roberta", {"query", "value"}},
-    {"deberta-v2", {"query_proj", "value_proj"}},
-    {"llama", {"q_proj", "v_proj"}},
-    {"falcon", {"query_key_value"}},
-    {"mistral", {"q_proj", "v_proj"}},
-    {"mixtral", {"q_proj", "v_proj"}},
-    {"stablelm", {"q_proj", "v_proj"}},
-    {"phi", {"q_proj", "v_proj", "fc1", "fc2"}},
-    {"gemma", {"q_proj", "v_proj"}},
-    {"gemma2", {"q_proj", "v_proj"}},
-    {"gemma3_text", {"q_proj", "v_proj"}},
-    {"qwen2", {"q_proj", "v_proj"}},
-    {"qwen3", {"q_proj", "v_proj"}},
-});
 
 // One key=value of the option; a bare word has an empty value and `bare` set.
 struct Setting {
@@ -57,7 +27,8 @@ class OptionReader {
     kind_ = text.substr(0, colon);
     std::string kind(kind_);
     std::ranges::replace(kind, '_', '-');
-    peft_.kind = parse_name<PeftKind>(kind, where_);
+    peft_ = make_peft(parse_name<PeftKind>(kind, where_));
+    if (peft_.kind == PeftKind::lora) peft_.alpha = 16;
     if (colon == text.npos) return std::move(peft_);
     if (text.size() > kLongest) throw error("is too long");
     std::vector<std::string_view> seen;
@@ -73,6 +44,7 @@ class OptionReader {
 
  private:
   static constexpr size_t kLongest = 10000;
+  static constexpr std::string_view kPattern = "rank.NAME", kRankOf = "rank.";
 
   Error error(std::string problem, std::string hint = {}) const {
     return Error(ErrorKind::bad_input, std::string(where_), std::move(problem), std::move(hint));
@@ -86,47 +58,81 @@ class OptionReader {
   }
 
   std::vector<std::string_view> keys() const {
-    switch (peft_.kind) {
-      case PeftKind::none:
-        return {};
-      case PeftKind::lora:
-        return {"r", "alpha", "dropout", "targets", "rank.NAME", "save", "merged"};
-      case PeftKind::houlsby:
-      case PeftKind::pfeiffer:
-      case PeftKind::lin:
-        return {"m"};
-      case PeftKind::adapter_drop:
-        return {"m", "drop"};
-    }
-    return {};
+    std::vector<std::string_view> keys;
+    const PeftMethodRow& method = peft_method(peft_.kind);
+    if (!method.rank_key.empty()) keys.push_back("r");
+    if (!method.alpha_key.empty()) keys.push_back("alpha");
+    if (!method.dropout_key.empty()) keys.push_back("dropout");
+    if (!method.fraction_key.empty()) keys.push_back(method.fraction_key);
+    if (!method.pattern_key.empty()) keys.push_back(kPattern);
+    if (method.targets)
+      keys.insert(keys.end(), {"targets", "exclude", "layers", "layers_pattern", "save", "bias"});
+    else if (!method.type.empty())
+      keys.push_back("save");
+    if (peft_.kind == PeftKind::lora) keys.push_back("merged");
+    if (peft_.kind == PeftKind::ia3) keys.push_back("feedforward");
+    if (is_bottleneck()) keys.push_back("m");
+    if (peft_.kind == PeftKind::adapter_drop) keys.push_back("drop");
+    for (const PeftSetting& row : peft_settings())
+      if (row.kind == peft_.kind) keys.push_back(row.key);
+    return keys;
+  }
+
+  bool is_bottleneck() const {
+    return peft_.kind == PeftKind::houlsby || peft_.kind == PeftKind::pfeiffer ||
+           peft_.kind == PeftKind::lin || peft_.kind == PeftKind::adapter_drop;
   }
 
   void apply(const Setting& setting) {
     const std::string_view key = setting.key;
-    if (peft_.kind == PeftKind::lora ? apply_lora(setting) : apply_adapter(setting)) return;
-    throw error("'" + printable(kind_) + "' has no setting '" + printable(key) + "'",
-                name_hint(key, keys()));
-  }
-
-  bool apply_lora(const Setting& setting) {
-    const std::string_view key = setting.key;
-    if (key == "merged") {
+    const std::vector<std::string_view> known = keys();
+    const std::string_view base = key.starts_with(kRankOf) ? kPattern : key;
+    if (std::find(known.begin(), known.end(), base) == known.end())
+      throw error("'" + printable(kind_) + "' has no setting '" + printable(key) + "'",
+                  name_hint(key, known));
+    for (const PeftSetting& row : peft_settings())
+      if (row.kind == peft_.kind && row.key == key) {
+        peft_.number(row.number) = setting_value(setting, row);
+        return;
+      }
+    if (apply_size(setting)) return;
+    if (key == "targets") {
+      peft_.targets = names(setting);
+    } else if (key == "exclude") {
+      peft_.excluded = names(setting);
+    } else if (key == "feedforward") {
+      peft_.feedforward = names(setting);
+    } else if (key == "layers_pattern") {
+      peft_.layer_pattern = names(setting);
+    } else if (key == "save") {
+      peft_.modules_to_save = names(setting);
+    } else if (key == "layers") {
+      for (std::string_view part : split(setting.value, '+'))
+        peft_.layers.push_back(count({key, part}, 0, kMaxWidth));
+    } else if (key == "bias") {
+      peft_.bias = peft_bias(setting.value);
+    } else if (key == "merged") {
       if (!setting.bare) throw error("'merged' takes no value");
       peft_.merged = true;
-    } else if (key == "r") {
-      peft_.rank = count(setting, 1, kMaxWidth);
+    }
+  }
+
+  bool apply_size(const Setting& setting) {
+    const std::string_view key = setting.key;
+    if (key == "r") {
+      peft_.rank = count(setting, peft_method(peft_.kind).rank == 0 ? 0 : 1, kMaxWidth);
     } else if (key == "alpha") {
       peft_.alpha = number(setting);
     } else if (key == "dropout") {
-      peft_.dropout = number(setting);
-      if (!(peft_.dropout >= 0 && peft_.dropout <= 1))
-        throw error("'dropout' must be a probability from 0 to 1");
-    } else if (key == "targets") {
-      peft_.targets = names(setting);
-    } else if (key == "save") {
-      peft_.modules_to_save = names(setting);
-    } else if (key.starts_with("rank.")) {
-      const std::string_view module = key.substr(5);
+      peft_.dropout = probability(setting);
+    } else if (key == peft_method(peft_.kind).fraction_key) {
+      peft_.fraction = probability(setting);
+    } else if (key == "m") {
+      peft_.bottleneck = count(setting, 1, kMaxWidth);
+    } else if (key == "drop") {
+      peft_.dropped_layers = count(setting, 0, kMaxWidth);
+    } else if (key.starts_with(kRankOf)) {
+      const std::string_view module = key.substr(kRankOf.size());
       check_module_name(module, where_);
       peft_.rank_pattern.emplace_back(module, count(setting, 1, kMaxWidth));
     } else {
@@ -135,16 +141,24 @@ class OptionReader {
     return true;
   }
 
-  bool apply_adapter(const Setting& setting) {
-    if (peft_.kind == PeftKind::none) return false;
-    if (setting.key == "m") {
-      peft_.bottleneck = count(setting, 1, kMaxWidth);
-    } else if (setting.key == "drop" && peft_.kind == PeftKind::adapter_drop) {
-      peft_.dropped_layers = count(setting, 0, kMaxWidth);
-    } else {
-      return false;
-    }
-    return true;
+  // A bare flag is set.
+  int64_t setting_value(const Setting& setting, const PeftSetting& row) const {
+    if (row.words.empty()) return count(setting, row.least, row.most);
+    if (setting.bare && row.words == "no|yes") return 1;
+    const std::vector<std::string_view> words = split(row.words, '|');
+    const auto word = std::find(words.begin(), words.end(), setting.value);
+    if (word == words.end())
+      throw error("'" + printable(setting.key) + "' must be one of " + std::string(row.words) +
+                      ", not '" + printable(setting.value) + "'",
+                  name_hint(setting.value, words));
+    return word - words.begin();
+  }
+
+  PeftBias peft_bias(std::string_view text) const {
+    if (text == "none") return PeftBias::none;
+    if (text == "all") return PeftBias::all;
+    if (text == "adapted" || text.ends_with("_only")) return PeftBias::adapted;
+    throw error("'bias' must be none, all or adapted, not '" + printable(text) + "'");
   }
 
   std::vector<std::string> names(const Setting& setting) const {
@@ -168,6 +182,13 @@ class OptionReader {
     return value;
   }
 
+  double probability(const Setting& setting) const {
+    const double value = number(setting);
+    if (!(value >= 0 && value <= 1))
+      throw error("'" + printable(setting.key) + "' must be a probability from 0 to 1");
+    return value;
+  }
+
   double number(const Setting& setting) const {
     double value = 0;
     const std::string_view text = setting.value;
@@ -188,19 +209,6 @@ PeftSpec parse_peft(std::string_view text, std::string_view where) {
   if (text.ends_with(".json") || text.find('/') != text.npos)
     return read_peft_config(std::string(text));
   return OptionReader(where).read(text);
-}
-
-std::vector<std::string> default_lora_targets(std::string_view family, std::string_view where) {
-  for (const TargetsRow& row : kDefaultTargets) {
-    if (row.family != family) continue;
-    std::vector<std::string> targets;
-    for (std::string_view target : row.targets)
-      if (!target.empty()) targets.emplace_back(target);
-    return targets;
-  }
-  throw Error(ErrorKind::bad_input, std::string(where),
-              "peft has no default target modules for '" + printable(family) + "'",
-              "name them: lora:targets=q_proj+v_proj");
 }
 
 }  // namespace memplan

@@ -17,7 +17,7 @@ QueryKeyValue separate_projections(Graph& g, const AttentionRow& row, const Mode
                                    TensorId x, TensorId memory) {
   const bool bias = has_bias(row.bias, model.attention_bias);
   const int64_t kv_width = checked_mul(model.kv_heads, model.head_dim);
-  const auto column = [&](std::string_view name, int64_t out, int64_t parts,
+  const auto column = [&](std::string_view name, int64_t out, int64_t parts, std::string_view role,
                           std::string_view output) {
     return Linear{.name = std::string(name),
                   .in = model.hidden,
@@ -26,13 +26,14 @@ QueryKeyValue separate_projections(Graph& g, const AttentionRow& row, const Mode
                   .cut = Cut::dim0,
                   .parts = parts,
                   .transposed = row.transposed,
+                  .role = role,
                   .output = output};
   };
   const int64_t kv_parts = local_kv_parts(g, model);
   QueryKeyValue qkv;
-  qkv.q = linear(g, x, column(row.q, checked_mul(model.heads, model.head_dim), 0, "q"));
-  qkv.k = linear(g, memory, column(row.k, kv_width, kv_parts, "k"));
-  qkv.v = linear(g, memory, column(row.v, kv_width, kv_parts, "v"));
+  qkv.q = linear(g, x, column(row.q, checked_mul(model.heads, model.head_dim), 0, "query", "q"));
+  qkv.k = linear(g, memory, column(row.k, kv_width, kv_parts, "key", "k"));
+  qkv.v = linear(g, memory, column(row.v, kv_width, kv_parts, "value", "v"));
   return qkv;
 }
 
@@ -44,15 +45,19 @@ QueryKeyValue fused_projection(Graph& g, const AttentionRow& row, const ModelSpe
       model.head_dim);
   const int64_t rows =
       checked_mul(checked_add(model.heads, checked_mul(2, model.kv_heads)), model.head_dim);
-  const TensorId whole = linear(g, x,
-                                {.name = std::string(row.qkv),
-                                 .in = model.hidden,
-                                 .out = rows,
-                                 .bias = has_bias(row.bias, model.attention_bias),
-                                 .cut = Cut::dim0,
-                                 .part_size = g.context.tp > model.kv_heads ? local_rows : 0,
-                                 .transposed = row.transposed,
-                                 .output = "qkv"});
+  const int64_t kv_rows = checked_mul(model.kv_heads, model.head_dim);
+  const TensorId whole =
+      linear(g, x,
+             {.name = std::string(row.qkv),
+              .in = model.hidden,
+              .out = rows,
+              .bias = has_bias(row.bias, model.attention_bias),
+              .cut = Cut::dim0,
+              .part_size = g.context.tp > model.kv_heads ? local_rows : 0,
+              .transposed = row.transposed,
+              .role = "qkv",
+              .fused = {checked_mul(model.heads, model.head_dim), kv_rows, kv_rows},
+              .output = "qkv"});
   const int64_t q = product({g.tokens(), local_heads(g, model.heads), model.head_dim});
   const int64_t kv = product({g.tokens(), local_heads(g, model.kv_heads), model.head_dim});
   return {slice(g, whole, "q", q), slice(g, whole, "k", kv), slice(g, whole, "v", kv)};
@@ -132,6 +137,7 @@ TensorId attend(Graph& g, const FamilyRow& row, const ModelSpec& model, const Qu
        .bias = has_bias(row.attention.out_bias, model.attention_out_bias),
        .cut = Cut::dim1,
        .transposed = row.attention.transposed,
+       .role = "projection",
        .output = "attention output"});
   return leave_tensor_parallel(g, y);
 }

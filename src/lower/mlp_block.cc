@@ -18,6 +18,7 @@ TensorId inner(Graph& g, const MlpRow& row, const ModelSpec& model, int64_t ffn,
                    .bias = has_bias(row.bias, model.mlp_bias),
                    .cut = Cut::dim0,
                    .transposed = row.transposed,
+                   .role = "mlp",
                    .output = output});
   };
   if (!row.gate_up.empty()) {
@@ -45,6 +46,7 @@ TensorId mlp_block(Graph& g, const MlpRow& row, const ModelSpec& model, int64_t 
               .bias = has_bias(row.bias, model.mlp_bias),
               .cut = Cut::dim1,
               .transposed = row.transposed,
+              .role = "mlp",
               .output = "MLP output"});
   return leave_tensor_parallel(g, y);
 }

@@ -4,9 +4,10 @@
 #include <optional>
 
 #include "lower/families.h"
+#include "lower/prompts.h"
 #include "memplan/error.h"
-#include "ops/adapter.h"
 #include "ops/embedding.h"
+#include "ops/peft.h"
 #include "policy/textbook.h"
 #include "schedule/schedules.h"
 
@@ -28,7 +29,7 @@ struct Lowered {
 class Lowering {
  public:
   Lowering(const Job& job, int64_t loss_batch)
-      : job_(job), loss_batch_(loss_batch), lora_(job.strategy.peft) {}
+      : job_(job), loss_batch_(loss_batch), targets_(job.strategy.peft) {}
 
   Program run() {
     const Strategy& s = job_.strategy;
@@ -36,7 +37,8 @@ class Lowering {
     if (job_.model.bare_parameters) return std::move(program_);
 
     const std::vector<Lowered> layers = lower_layers();
-    require_lora_modules();
+    require_peft_modules();
+    add_shared_parameters(layers);
     const bool split_by_bridge = job_.model.decoder_layers > 0;
     for (int64_t stage = 0; stage < s.pp; ++stage) {
       std::vector<Run>& runs = program_.stages[static_cast<size_t>(stage)].runs;
@@ -70,7 +72,7 @@ class Lowering {
     c.activation = s.precision.activation;
     c.attention = s.attention;
     c.peft = &s.peft;
-    c.lora = &lora_;
+    c.targets = &targets_;
     c.trainable = s.trainable.kind;
     c.input_requires_grad = requires_grad_;
     // "The last k layers" freezes the embedding and all before them; the head is always trained.
@@ -110,15 +112,16 @@ class Lowering {
         build_bridge(job_.model, bridge);
         bridge_ = push(BlockPart::bridge, "encoder end and decoder embedding", std::move(bridge));
       }
+      int64_t in_stack = 0;
       for (const LayerKind& kind : stack.layers) {
         LayerKey key{kind, true, true, requires_grad_};
         if (s.trainable.kind == Trainable::Kind::last_layers)
           key.trainable = index >= total - s.trainable.layers;
-        key.adapters = s.peft.kind != PeftKind::adapter_drop || index >= s.peft.dropped_layers;
-        auto row = std::find_if(known.begin(), known.end(),
-                                [&](const auto& pair) { return pair.first == key; });
+        key.adapters = adapted_layer(s.peft, index, total);
+        const std::string prefix = stack.prefix + "." + std::to_string(in_stack++) + ".";
+        auto row = find_lowered(known, key, prefix);
         if (row == known.end()) {
-          known.emplace_back(key, lower_layer(key));
+          known.emplace_back(key, lower_layer(key, prefix));
           row = std::prev(known.end());
         }
         requires_grad_ = row->second.output_requires_grad;
@@ -150,34 +153,74 @@ class Lowering {
     return layers;
   }
 
+  // What all adapted modules share, and virtual tokens, stand before the model.
+  void add_shared_parameters(const std::vector<Lowered>& layers) {
+    std::vector<AdaptedModule> adapted;
+    const auto add = [&](int32_t block) {
+      for (const PeftModule& m : program_.blocks[static_cast<size_t>(block)].graph.adapted)
+        adapted.push_back({&m, 1});
+    };
+    add(embedding_);
+    for (const Lowered& layer : layers) add(layer.run.block);
+    add(head_);
+    Graph& first = program_.blocks[static_cast<size_t>(embedding_)].graph;
+    add_shared_peft(first, adapted);
+    add_prompt_encoder(job_.model, first);
+  }
+
   // LoRA on nothing is a slip of the pen: the answer would be for another job.
-  void require_lora_modules() const {
+  void require_peft_modules() const {
     const PeftSpec& peft = job_.strategy.peft;
-    if (peft.kind != PeftKind::lora || peft.merged) return;
+    if (!peft_method(peft.kind).targets || peft.merged) return;
     std::vector<std::string_view> modules;
-    for (const Block& block : program_.blocks)
+    for (const Block& block : program_.blocks) {
+      if (!block.graph.adapted.empty()) return;
       for (const Param& p : block.graph.params) {
-        if (p.adapter) return;
         const std::string_view name = p.name;
         if (p.dims == 2 && name.ends_with(".weight"))
           modules.push_back(name.substr(0, name.size() - std::string_view(".weight").size()));
       }
+    }
     for (std::string_view& module : modules)
       module = module.substr(module.rfind('.') == module.npos ? 0 : module.rfind('.') + 1);
     std::sort(modules.begin(), modules.end());
     modules.erase(std::unique(modules.begin(), modules.end()), modules.end());
     const std::string target = peft.targets.empty() ? std::string() : peft.targets.front();
     throw Error(ErrorKind::bad_input, "--peft",
-                "no linear layer of " + job_.model.name + " is called '" + target + "'",
+                "no module of " + job_.model.name + " is called '" + target + "'",
                 name_hint(target, modules));
   }
 
-  Lowered lower_layer(const LayerKey& key) {
+  using Known = std::vector<std::pair<LayerKey, Lowered>>;
+
+  // A layer that is already lowered and equal in all, adapters included. Where targets tell layers
+  // apart, what they adapt in this one decides.
+  Known::iterator find_lowered(Known& known, const LayerKey& key, const std::string& prefix) {
+    const auto equal_key = [&](const auto& pair) { return pair.first == key; };
+    if (!targets_.by_layer()) return std::find_if(known.begin(), known.end(), equal_key);
+    if (std::none_of(known.begin(), known.end(), equal_key)) return known.end();
+    const bool before = requires_grad_;
+    const Graph layer = build(key, prefix);
+    requires_grad_ = before;
+    return std::find_if(known.begin(), known.end(), [&](const auto& pair) {
+      const Graph& other = program_.blocks[static_cast<size_t>(pair.second.run.block)].graph;
+      return pair.first == key && other.params == layer.params && other.adapted == layer.adapted;
+    });
+  }
+
+  Graph build(const LayerKey& key, const std::string& prefix) const {
     OpContext c = context();
     c.block_trainable = key.trainable;
     c.adapters_here = key.adapters;
+    c.prefix = prefix;
     Graph layer(c);
     build_layer(job_.model, key.kind, layer);
+    add_layer_prompts(job_.model, layer);
+    return layer;
+  }
+
+  Lowered lower_layer(const LayerKey& key, const std::string& prefix) {
+    Graph layer = build(key, prefix);
     textbook::apply_activation_model(job_.strategy, job_.model.hidden, layer);
     std::string label = key.kind.moe ? "MoE layer" : "layer";
     if (job_.model.decoder_layers > 0) label = (key.kind.decoder ? "decoder " : "encoder ") + label;
@@ -199,7 +242,7 @@ class Lowering {
 
   const Job& job_;
   int64_t loss_batch_;
-  LoraTargets lora_;
+  PeftTargets targets_;
   Program program_;
   bool requires_grad_ = false;
   bool tied_weight_trains_ = true;

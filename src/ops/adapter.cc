@@ -1,19 +1,12 @@
 #include "ops/adapter.h"
 
-#include <algorithm>
-#include <regex>
+#include <utility>
 
-#include "base/text.h"
-#include "memplan/error.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
 
 namespace memplan {
 namespace {
-
-bool is_regex(const std::vector<std::string>& targets) {
-  return targets.size() == 1 && targets[0].find_first_of(kPatternCharacters) != std::string::npos;
-}
 
 bool sits_here(const Graph& g, AdapterSite site) {
   if (!g.context.adapters_here) return false;
@@ -24,8 +17,7 @@ bool sits_here(const Graph& g, AdapterSite site) {
     case PeftKind::adapter_drop:
     case PeftKind::lin:
       return site == AdapterSite::after_mlp;
-    case PeftKind::none:
-    case PeftKind::lora:
+    default:
       break;
   }
   return false;
@@ -45,46 +37,6 @@ TensorId adapter_linear(Graph& g, TensorId x, std::string name, int64_t in, int6
 }
 
 }  // namespace
-
-struct LoraTargets::Pattern {
-  std::regex regex;
-};
-
-LoraTargets::LoraTargets(const PeftSpec& peft) : peft_(peft) {
-  if (peft.kind != PeftKind::lora || !is_regex(peft.targets)) return;
-  constexpr const char* kForm = "give module names, such as q_proj, or a pattern of whole names";
-  if (peft.targets[0].size() > kMaxPattern)
-    throw Error(ErrorKind::bad_input, "--peft", "the regular expression is too long", kForm);
-  try {
-    // libstdc++'s breadth-first matcher: no pattern takes exponential time.
-    pattern_ = std::make_unique<const Pattern>(Pattern{
-        std::regex(peft.targets[0], std::regex::ECMAScript | std::regex_constants::__polynomial)});
-  } catch (const std::regex_error&) {
-    throw Error(ErrorKind::bad_input, "--peft",
-                quoted(peft.targets[0]) + " is no regular expression, or too large a one", kForm);
-  }
-}
-
-LoraTargets::~LoraTargets() = default;
-
-bool LoraTargets::targeted(std::string_view module) const {
-  if (pattern_) return std::regex_match(module.begin(), module.end(), pattern_->regex);
-  if (peft_.targets.size() == 1 && peft_.targets[0] == "all-linear") return true;
-  return std::any_of(peft_.targets.begin(), peft_.targets.end(),
-                     [&](const std::string& target) { return names_module(target, module); });
-}
-
-int64_t LoraTargets::rank(std::string_view module) const {
-  if (peft_.kind != PeftKind::lora || peft_.merged || !targeted(module)) return 0;
-  for (const auto& [target, rank] : peft_.rank_pattern)
-    if (names_module(target, module)) return rank;
-  return peft_.rank;
-}
-
-bool names_module(std::string_view target, std::string_view module) {
-  if (!module.ends_with(target)) return false;
-  return module.size() == target.size() || module[module.size() - target.size() - 1] == '.';
-}
 
 TensorId adapter(Graph& g, TensorId x, int64_t width, AdapterSite site) {
   if (!sits_here(g, site)) return x;

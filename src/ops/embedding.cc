@@ -3,16 +3,18 @@
 #include <utility>
 
 #include "ops/linear.h"
+#include "ops/peft.h"
 
 namespace memplan {
 
 TensorId embedding(Graph& g, const Embedding& spec) {
   const bool cut = spec.vocabulary && g.context.tp > 1;
   Graph probe(g.context);  // asks whether a tied table is trained, and is dropped
-  const bool trained =
-      (spec.tied ? probe : g)
-          .param(make_param(spec.name + ".weight", {spec.rows, spec.width},
-                            cut ? Cut::dim0 : Cut::replicated, cut ? g.context.tp : 1));
+  bool trained = (spec.tied ? probe : g)
+                     .param(make_param(spec.name + ".weight", {spec.rows, spec.width},
+                                       cut ? Cut::dim0 : Cut::replicated, cut ? g.context.tp : 1));
+  trained |= adapt(
+      g, {.name = spec.name, .form = ModuleForm::embedding, .in = spec.rows, .out = spec.width});
   const TensorId rows =
       g.add({.kind = "embedding", .name = "embedding"}, "embedding output",
             checked_mul(g.stream_tokens(), spec.width), g.context.activation, trained);
@@ -46,10 +48,24 @@ TensorId vocabulary_head(Graph& g, TensorId x, const Head& spec) {
     else
       trained = own;
   }
-  bool bias_trained = false;
+  if (spec.tied && !spec.tied_copy && g.context.training &&
+      saved_whole(*g.context.peft, g.context.prefix + spec.name + ".weight")) {
+    // peft's copy of a tied head is a weight of its own; the shared one stays the embedding's.
+    Param copy = make_param(spec.name + ".modules_to_save.default.weight", {spec.vocab, spec.width},
+                            Cut::dim0, g.context.tp);
+    copy.adapter = true;
+    trained = g.param(std::move(copy));
+  }
+  const bool adapted = adapt(g, {.name = spec.name,
+                                 .form = ModuleForm::head,
+                                 .in = spec.width,
+                                 .out = spec.vocab,
+                                 .bias = spec.bias,
+                                 .role = "head"});
+  bool bias_trained = adapted;
   if (spec.bias) {
     const std::string name = spec.bias_name.empty() ? spec.name + ".bias" : spec.bias_name;
-    bias_trained = g.param(make_param(name, {spec.vocab}, Cut::dim0, g.context.tp));
+    bias_trained |= g.param(make_param(name, {spec.vocab}, Cut::dim0, g.context.tp));
   }
   const TensorId logits =
       g.add({.kind = "linear",

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ops/peft.h"
+
 namespace memplan {
 namespace {
 
@@ -12,8 +14,12 @@ bool is_bias(const std::string& name) {
 
 bool trains(const Param& p, const OpContext& context) {
   if (!context.training) return false;
-  if (p.adapter) return true;
-  if (context.peft->kind != PeftKind::none) return saved_whole(*context.peft, p.name);
+  const PeftSpec& peft = *context.peft;
+  if (p.adapter) return p.trainable;
+  if (peft.kind != PeftKind::none) {
+    if (p.norm && peft.kind == PeftKind::litgpt_adapter_v2) return true;
+    return peft.bias != PeftBias::none && peft_trains_bias(p.name, context);
+  }
   if (context.trainable == Trainable::Kind::bias) return is_bias(p.name);
   return context.block_trainable;
 }
@@ -139,7 +145,16 @@ TensorId Graph::save_extra(std::string_view name, int64_t elements, DType dtype)
 bool Graph::param(Param p) {
   p.trainable = trains(p, context);
   params.push_back(std::move(p));
-  return params.back().trainable;
+  const Param& own = params.back();
+  if (own.adapter || !context.training || !saved_whole(*context.peft, context.prefix + own.name))
+    return own.trainable;
+  Param copy = own;
+  const size_t dot = copy.name.rfind('.');
+  copy.name.insert(dot == std::string::npos ? 0 : dot, ".modules_to_save.default");
+  copy.trainable = copy.adapter = true;
+  params.back().trainable = false;
+  params.push_back(std::move(copy));
+  return true;
 }
 
 void Graph::comm(Collective collective, CommGroup group, bool backward, Bytes bytes,

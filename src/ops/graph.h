@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,12 +58,37 @@ struct Param {
   ParamGroup group = ParamGroup::dense;
   bool trainable = true;
   bool adapter = false;  ///< added by parameter-efficient fine-tuning
+  bool norm = false;     ///< weight or bias of a norm
+  /// Stored in this type whatever the model's weights are: peft casts adapters of a bf16 or fp16
+  /// model to fp32 (autocast_adapter_dtype).
+  std::optional<DType> dtype = {};
   bool tied_copy =
       false;  ///< a second copy of a tied weight on another stage: memory, not a parameter
 
   int64_t elements() const;                    ///< of the whole model
   std::array<int64_t, 4> local_shape() const;  ///< on the worst rank: cuts round up
   int64_t local_elements() const;
+  friend bool operator==(const Param&, const Param&) = default;
+};
+
+/// What kind of torch module an adapter would sit on.
+enum class ModuleForm : uint8_t {
+  linear,     ///< nn.Linear
+  conv1d,     ///< transformers' Conv1D, whose weight is [in, out]
+  head,       ///< nn.Linear that gives the logits: "all-linear" leaves it out
+  embedding,  ///< nn.Embedding: in rows of out
+  norm,       ///< of `out` weights
+};
+
+/// A module that PEFT's targets may name.
+struct PeftModule {
+  std::string name;  ///< as Param::name without ".weight"
+  ModuleForm form = ModuleForm::linear;
+  int64_t in = 0, out = 0;  ///< whole model
+  bool bias = false;
+  std::string_view role = {};         ///< litgpt's word for it: "query", "mlp"; static text
+  std::array<int64_t, 3> fused = {};  ///< of a fused projection: widths of q, k and v
+  friend bool operator==(const PeftModule&, const PeftModule&) = default;
 };
 
 enum class Collective : uint8_t {
@@ -95,8 +121,8 @@ struct Comm {
   Bytes bytes;
 };
 
-/// Whether PEFT's modules_to_save trains this parameter: one of its modules is a whole part of the
-/// name.
+/// Whether PEFT's modules_to_save trains the parameter of this whole name: one of its modules is a
+/// whole part of it.
 bool saved_whole(const PeftSpec& peft, std::string_view param);
 
 struct Op {
@@ -111,7 +137,7 @@ struct Op {
   bool recomputable = false;  ///< part of what selective recomputation runs again
 };
 
-class LoraTargets;
+class PeftTargets;
 
 /// What is fixed while one block is built.
 struct OpContext {
@@ -123,8 +149,9 @@ struct OpContext {
   bool training = true;
   DType activation = DType::bf16;
   AttentionKind attention = AttentionKind::unfused;
-  const PeftSpec* peft = nullptr;     ///< never null while building
-  const LoraTargets* lora = nullptr;  ///< of `peft`; null: no LoRA
+  const PeftSpec* peft = nullptr;        ///< never null while building
+  const PeftTargets* targets = nullptr;  ///< of `peft`; null: it sits on no module
+  std::string prefix = {};               ///< of the block's modules: "model.layers.3."
   Trainable::Kind trainable = Trainable::Kind::all;
   bool block_trainable = true;      ///< false: frozen by "last k layers"
   bool tied_weight_trains = true;   ///< whether the embedding that a tied head shares is trained
@@ -141,7 +168,9 @@ class Graph {
   std::vector<Op> ops;
   std::vector<Param> params;
   std::vector<Comm> comms;
-  std::vector<TensorId> inputs;  ///< tensors that come from outside the block
+  std::vector<PeftModule> adapted;  ///< modules that PEFT sits on
+  std::vector<Param> buffers;       ///< tensors that PEFT's modules register beside parameters
+  std::vector<TensorId> inputs;     ///< tensors that come from outside the block
 
   /// b·s/cp: tokens that flow through a block that is not sequence-parallel.
   int64_t tokens() const { return checked_mul(context.batch, context.sequence); }
@@ -159,7 +188,8 @@ class Graph {
   /// Marks the last added operator's own extra tensor (a dropout mask, statistics) as kept.
   TensorId save_extra(std::string_view name, int64_t elements, DType dtype);
 
-  /// Adds a parameter and returns whether it is trained, by the context's rules.
+  /// Adds a parameter and returns whether it is trained, by the context's rules. What
+  /// modules_to_save names is added twice, as peft stores it: the model's own, frozen, and a copy.
   bool param(Param p);
   void comm(Collective collective, CommGroup group, bool backward, Bytes bytes,
             bool recomputed = true);

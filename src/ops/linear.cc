@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "ops/adapter.h"
+#include "ops/peft.h"
 #include "ops/pointwise.h"
 
 namespace memplan {
@@ -41,19 +41,20 @@ TensorId product_with(Graph& g, TensorId x, Param weight, int64_t in, int64_t ou
   return y;
 }
 
-// Adds LoRA's B·A beside a module (arXiv 2106.09685, section 4.1). The cut of the module's weight
-// carries over: column-parallel cuts B, row-parallel cuts A.
-TensorId low_rank(Graph& g, TensorId x, TensorId y, const Linear& spec, int64_t in, int64_t out) {
-  const int64_t r = g.context.lora == nullptr ? 0 : g.context.lora->rank(spec.name);
-  if (r == 0) return y;
+// Adds LoRA's B·A beside a module (arXiv 2106.09685, section 4.1), of parameters that adapt() gave
+// to it. The cut of the module's weight carries over: column-parallel cuts B, row-parallel cuts A.
+TensorId low_rank(Graph& g, TensorId x, TensorId y, const Linear& spec, size_t first, int64_t in,
+                  int64_t out) {
+  if (g.context.peft->kind != PeftKind::lora || g.params.size() < first + 2) return y;
   const bool column = spec.cut == Cut::dim0, row = spec.cut == Cut::dim1;
   const int64_t parts = spec.parts > 0 ? spec.parts : g.context.tp;
-  Param a = make_param(spec.name + ".lora_A.default.weight", {r, spec.in},
-                       row ? Cut::dim1 : Cut::replicated, row ? parts : 1);
-  Param b = make_param(spec.name + ".lora_B.default.weight", {spec.out, r},
-                       column ? Cut::dim0 : Cut::replicated, column ? parts : 1);
-  a.adapter = b.adapter = true;
+  Param a = std::move(g.params[first]), b = std::move(g.params[first + 1]);
+  g.params.erase(g.params.begin() + static_cast<std::ptrdiff_t>(first),
+                 g.params.begin() + static_cast<std::ptrdiff_t>(first) + 2);
+  if (parts > 1 && row) a.cut = Cut::dim1, a.parts = parts;
+  if (parts > 1 && column) b.cut = Cut::dim0, b.parts = parts;
   b.part_size = spec.part_size;
+  const int64_t r = b.shape[1];
   const TensorId dropped = dropout(g, x, g.context.peft->dropout, "LoRA dropout output");
   const TensorId low = product_with(g, dropped, std::move(a), in, r, "LoRA A output");
   const TensorId high = product_with(g, low, std::move(b), r, out, "LoRA B output");
@@ -90,7 +91,18 @@ TensorId linear(Graph& g, TensorId x, const Linear& spec) {
     bias.part_size = spec.part_size;
     if (g.param(std::move(bias))) g.tensors[static_cast<size_t>(y)].requires_grad = true;
   }
-  return low_rank(g, x, y, spec, in, out);
+  if (!spec.module) return y;
+  const size_t first = g.params.size();
+  if (!adapt(g, {.name = spec.name,
+                 .form = spec.transposed ? ModuleForm::conv1d : ModuleForm::linear,
+                 .in = spec.in,
+                 .out = spec.out,
+                 .bias = spec.bias,
+                 .role = spec.role,
+                 .fused = spec.fused}))
+    return y;
+  g.tensors[static_cast<size_t>(y)].requires_grad |= g.context.training;
+  return low_rank(g, x, y, spec, first, in, out);
 }
 
 TensorId enter_tensor_parallel(Graph& g, TensorId x) {

@@ -9,7 +9,7 @@ namespace memplan {
 
 /// y = x·Wᵀ + bias. Keeps x where W is trained (derivatives.yaml: linear).
 /// Parameters NAME.weight [out, in] ([in, out] where `transposed`, as GPT-2's Conv1D) and
-/// NAME.bias. LoRA targets that match NAME get their A and B here; see ops/adapter.h.
+/// NAME.bias. PEFT whose targets match NAME adds its own here; see ops/peft.h.
 struct Linear {
   std::string name;
   int64_t in = 0, out = 0;  ///< whole model
@@ -19,6 +19,9 @@ struct Linear {
   int64_t parts = 0;      ///< parts of the cut; 0: tp. Fewer where kv heads < tp
   int64_t part_size = 0;  ///< column-parallel outputs of one rank, where not an equal share
   bool transposed = false;
+  bool module = true;                         ///< false: a bare weight, which no adapter can name
+  std::string_view role = {};                 ///< as PeftModule::role
+  std::array<int64_t, 3> fused = {};          ///< as PeftModule::fused
   std::string_view output = "linear output";  ///< name of y, static text
 };
 /// x: [tokens, in or in/parts]. Returns [tokens, out or out/parts].

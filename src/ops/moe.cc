@@ -49,6 +49,7 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
                                   .in = spec.width,
                                   .out = spec.count,
                                   .bias = spec.router_bias,
+                                  .module = false,
                                   .output = "router logits"});
   const TensorId soft = g.add({.kind = "softmax", .name = "router softmax"}, "router probabilities",
                               checked_mul(tokens, spec.count), DType::f32, g.grad(logits));

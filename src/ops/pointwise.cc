@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ops/linear.h"
+#include "ops/peft.h"
 
 namespace memplan {
 namespace {
@@ -31,11 +32,19 @@ TensorId norm(Graph& g, TensorId x, const Norm& spec) {
                           : spec.parts > 0            ? spec.parts
                                                       : g.context.tp;
     const auto make = [&](const char* suffix) {
-      return spec.shape.size() > 0 ? make_param(spec.name + suffix, spec.shape, spec.cut, parts)
-                                   : make_param(spec.name + suffix, {spec.width}, spec.cut, parts);
+      Param p = spec.shape.size() > 0
+                    ? make_param(spec.name + suffix, spec.shape, spec.cut, parts)
+                    : make_param(spec.name + suffix, {spec.width}, spec.cut, parts);
+      p.norm = true;
+      return p;
     };
     trained = g.param(make(".weight"));
     if (spec.bias) trained |= g.param(make(".bias"));
+    const PeftModule module{.name = spec.name,
+                            .form = ModuleForm::norm,
+                            .out = make(".weight").elements(),
+                            .bias = spec.bias};
+    trained |= adapt(g, module);
   }
   const TensorId y = g.add({.kind = "norm", .name = "norm"}, "norm output", g.elements(x),
                            g.dtype(x), g.grad(x) || trained);

@@ -120,8 +120,11 @@ std::string train_text(const Trainable& trainable) {
 
 std::string peft_text(const PeftSpec& peft) {
   if (peft.kind == PeftKind::none) return "none";
-  if (peft.kind == PeftKind::lora)
-    return fmt::format("lora r {}{}", peft.rank, peft.merged ? ", merged" : "");
+  const PeftMethodRow& method = peft_method(peft.kind);
+  if (!method.rank_key.empty())
+    return fmt::format("{} r {}{}", to_string(peft.kind), peft.rank, peft.merged ? ", merged" : "");
+  if (method.targets || !method.type.empty() || peft.number(PeftNumber::tokens) > 0)
+    return std::string(to_string(peft.kind));
   return fmt::format("{} m {}", to_string(peft.kind), peft.bottleneck);
 }
 

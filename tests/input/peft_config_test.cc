@@ -78,12 +78,12 @@ TEST_SUITE("input/peft_config") {
   }
 
   TEST_CASE("what memplan does not have is refused by name") {
-    expect_error(R"({"peft_type": "IA3"})", "IA3 is not modelled", ErrorKind::not_modelled);
-    expect_error(R"({"peft_type": "LORA", "use_dora": true})", "/use_dora",
+    expect_error(R"({"peft_type": "XLORA"})", "XLORA is not modelled", ErrorKind::not_modelled);
+    expect_error(R"({"peft_type": "LORA", "target_parameters": ["experts.gate_up_proj"]})",
+                 "/target_parameters: LORA's target_parameters is not modelled",
                  ErrorKind::not_modelled);
-    expect_error(R"({"peft_type": "LORA", "bias": "all"})", "/bias", ErrorKind::not_modelled);
-    expect_error(R"({"peft_type": "LORA", "layers_to_transform": [0, 1]})", "/layers_to_transform",
-                 ErrorKind::not_modelled);
+    expect_error(R"({"peft_type": "LORA", "brand_new": 5})", "/brand_new", ErrorKind::not_modelled);
+    expect_error(R"({"peft_type": "VERA", "vera_droput": 0.1})", "did you mean 'vera_dropout'?");
     expect_error(R"({"peft_type": "LORA", "rank_pattern": {"^a.*b": 4}})", "/rank_pattern",
                  ErrorKind::not_modelled);
   }
@@ -169,9 +169,34 @@ TEST_SUITE("input/peft_option") {
     expect_option_error("lora:merged=1", "takes no value");
   }
 
+  TEST_CASE("other methods") {
+    PeftSpec p = parse_peft("vera:r=16,targets=q_proj,layers=0+2,exclude=lm_head,bias=all");
+    CHECK(p.kind == PeftKind::vera);
+    CHECK(p.rank == 16);
+    CHECK(p.layers == std::vector<int64_t>{0, 2});
+    CHECK(p.excluded == std::vector<std::string>{"lm_head"});
+    CHECK(p.bias == PeftBias::all);
+    CHECK(parse_peft("vera").rank == 256);
+    CHECK(parse_peft("lora:use_dora").number(PeftNumber::dora) == 1);
+    CHECK(parse_peft("road:variant=road_4").number(PeftNumber::variant) == 2);
+    CHECK(parse_peft("prefix-tuning:num_virtual_tokens=7").number(PeftNumber::tokens) == 7);
+    CHECK(parse_peft("ia3:targets=k_proj+down_proj,feedforward=down_proj").feedforward ==
+          std::vector<std::string>{"down_proj"});
+    expect_option_error("vera:u=3", "'vera' has no setting 'u'");
+    expect_option_error("road:variant=road_3", "one of road_1|road_2|road_4");
+    expect_option_error("prefix-tuning:targets=q_proj", "no setting 'targets'");
+  }
+
   TEST_CASE("targets that peft chooses") {
-    CHECK(default_lora_targets("llama") == std::vector<std::string>{"q_proj", "v_proj"});
-    CHECK(default_lora_targets("phi").size() == 4);
-    CHECK_THROWS_WITH_AS(default_lora_targets("phi3"), doctest::Contains("name them"), Error);
+    const auto chosen = [](std::string_view option, std::string_view family) {
+      PeftSpec p = parse_peft(option);
+      fill_default_targets(p, family);
+      return p;
+    };
+    CHECK(chosen("lora", "llama").targets == std::vector<std::string>{"q_proj", "v_proj"});
+    CHECK(chosen("lora", "phi").targets.size() == 4);
+    CHECK(chosen("vera", "phi").targets.size() == 2);
+    CHECK(chosen("ia3", "bert").feedforward == std::vector<std::string>{"output.dense"});
+    CHECK_THROWS_WITH_AS(chosen("lora", "phi3"), doctest::Contains("name them"), Error);
   }
 }

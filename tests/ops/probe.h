@@ -5,6 +5,7 @@
 
 #include "ops/adapter.h"
 #include "ops/graph.h"
+#include "ops/peft.h"
 
 namespace memplan {
 
@@ -12,7 +13,7 @@ namespace memplan {
 struct Probe {
   PeftSpec peft;
   OpContext context;
-  std::optional<LoraTargets> lora;
+  std::optional<PeftTargets> targets;
   Probe() {
     context.batch = 2;
     context.sequence = context.full_sequence = 16;
@@ -21,8 +22,8 @@ struct Probe {
   Graph graph() & {  // the graph looks at the probe
     OpContext c = context;
     c.peft = &peft;
-    lora.emplace(peft);
-    c.lora = &*lora;
+    targets.emplace(peft);
+    c.targets = &*targets;
     return Graph(c);
   }
 };
