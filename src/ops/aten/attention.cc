@@ -1,5 +1,8 @@
 // torch.nn.functional.scaled_dot_product_attention and the kernels behind it
 // (aten/src/ATen/native/transformers/attention.cpp, sdp_utils*.cpp).
+#include <optional>
+#include <utility>
+
 #include "ops/aten/autograd.h"
 #include "ops/aten/ops.h"
 
@@ -96,25 +99,49 @@ Tensor additive(const Tensor& mask, DType dtype) {
   return where(mask, zero, lowest);
 }
 
-// _scaled_dot_product_attention_math: queries and keys are scaled before their product.
-Tensor math(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
-  Session& session = q.session();
+// An operator that autocast has cast the arguments of runs without autocast.
+class NoAutocast {
+ public:
+  explicit NoAutocast(Session& session)
+      : session_(session), before_(std::exchange(session.autocast, std::nullopt)) {}
+  ~NoAutocast() { session_.autocast = before_; }
+  NoAutocast(const NoAutocast&) = delete;
+  NoAutocast& operator=(const NoAutocast&) = delete;
+
+ private:
+  Session& session_;
+  std::optional<DType> before_;
+};
+
+// _scaled_dot_product_attention_math: in fp32, queries and keys scaled before their product. The
+// weights are returned too, in the inputs' dtype, and dropped by the caller.
+Tensor math(const Tensor& query, const Tensor& key, const Tensor& value, const SdpaOptions& o) {
+  Session& session = query.session();
+  const NoAutocast off(session);
+  const DType dtype = query.dtype();
+  const DType inner = size_of(dtype) == 2 ? DType::f32 : dtype;
+  const Tensor q = to(query, inner);
+  const Tensor k = to(key, inner);
+  const Tensor v = to(value, inner);
+  const Tensor scaled_q = mul_scalar(q);
   Tensor mask = o.mask;
   if (o.causal) {
-    Tensor ones = make(session, "aten.ones.default", {q.size(2), k.size(2)}, DType::boolean);
-    Tensor lower = make(session, "aten.tril.default", ones.sizes(), DType::boolean);
-    ones.reset();
-    mask = lower;
+    const Tensor ones = make(session, "aten.ones.default", {q.size(2), k.size(2)}, DType::boolean);
+    mask = make(session, "aten.tril.default", ones.sizes(), DType::boolean);
   }
-  mask = additive(mask, q.dtype());
-  const Tensor scaled_q = mul_scalar(q);
-  const Tensor kt = transpose(k, -2, -1);
-  const Tensor scaled_k = mul_scalar(kt);
-  Tensor scores = matmul(scaled_q, scaled_k);
-  if (mask) scores = add_in_place(scores, mask);
-  scores = softmax(scores);
-  if (o.dropout > 0) scores = dropout(scores, o.dropout);
-  return matmul(scores, v);
+  mask = additive(mask, inner);
+  Tensor weights;
+  {
+    const Tensor kt = transpose(k, -2, -1);
+    const Tensor scaled_k = mul_scalar(kt);
+    weights = matmul(scaled_q, scaled_k);
+  }
+  if (mask) weights = session.watched ? add(weights, mask) : add_in_place(weights, mask);
+  weights = softmax(weights);
+  weights = dropout(weights, o.dropout);
+  const Tensor narrow = to(weights, dtype);
+  const Tensor out = matmul(weights, v);
+  return to(out, dtype);
 }
 
 }  // namespace
