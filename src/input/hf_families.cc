@@ -86,6 +86,14 @@ constexpr HfExtra kDebertaExtra[] = {{HfExtra::flag, "relative_attention", 0},
                                      {HfExtra::count, "embedding_size"},
                                      {HfExtra::count, "pooler_hidden_size"},
                                      {HfExtra::flag, "legacy", 1}};
+constexpr HfExtra kQwenMoeExtra[] = {{HfExtra::flag, "norm_topk_prob", 0}};
+constexpr HfExtra kDeepseekV2Extra[] = {{HfExtra::group_limited, "topk_method", 0},
+                                        {HfExtra::count, "n_group"},
+                                        {HfExtra::count, "topk_group"}};
+constexpr HfExtra kDeepseekV3Extra[] = {{HfExtra::flag, "norm_topk_prob", 1},
+                                        {HfExtra::flag, "rope_interleave", 1},
+                                        {HfExtra::count, "n_group", 8},
+                                        {HfExtra::count, "topk_group", 4}};
 constexpr HfExtra kT5Extra[] = {{HfExtra::count, "relative_attention_num_buckets", 32}};
 
 constexpr HfDropout kAttentionOnly = {.attention = {"attention_dropout", 0.0}};
@@ -143,7 +151,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .window = HfWindow::qwen_even_head, .sliding_window = 4096, .reads_layer_types = true,
      .experts = {.layers = HfExpertLayers::qwen, .key = "num_experts", .experts = 60, .per_token = 4,
                  .ffn_key = "moe_intermediate_size", .ffn = 1408,
-                 .shared_key = "shared_expert_intermediate_size", .shared = 5632}},
+                 .shared_key = "shared_expert_intermediate_size", .shared = 5632},
+     .extra = kQwenMoeExtra},
     {.type = "qwen3", .stem = "Qwen3", .classes = kDecoder,
      .sizes = {151936, 4096, 22016, 32, 32, 32, 128, 32768}, .null_head_dim = false,
      .attention_bias = kAttentionBias, .attention_out_bias = kAttentionBias, .qk_norm = kAlways,
@@ -155,7 +164,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .gated = kAlways, .dropout = kAttentionOnly,
      .window = HfWindow::qwen_all, .sliding_window = 4096,
      .experts = {.layers = HfExpertLayers::qwen, .key = "num_experts", .experts = 128,
-                 .per_token = 8, .ffn_key = "moe_intermediate_size", .ffn = 768}},
+                 .per_token = 8, .ffn_key = "moe_intermediate_size", .ffn = 768},
+     .extra = kQwenMoeExtra},
     {.type = "gemma", .stem = "Gemma", .classes = kDecoder,
      .sizes = {256000, 3072, 24576, 28, 16, 16, 256, 8192},
      .null_heads = false, .null_head_dim = false, .tie = kTied,
@@ -266,7 +276,7 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
                  .per_token = kDerived, .ffn_key = "moe_intermediate_size", .ffn = 1407,
                  .shared_key = "n_shared_experts", .shared = 2, .null_shared = true,
                  .first_dense = 0},
-     .latent_attention = true},
+     .latent_attention = true, .extra = kDeepseekV2Extra},
     {.type = "deepseek_v3", .stem = "DeepseekV3", .classes = kDecoder,
      .sizes = {129280, 7168, 18432, 61, 128, 128, kOf, 4096}, .keys = {.head_dim = ""},
      .aliases = kDeepseekV3Aliases,
@@ -275,7 +285,7 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .experts = {.layers = HfExpertLayers::deepseek, .key = "n_routed_experts", .experts = 256,
                  .per_token = 8, .ffn_key = "moe_intermediate_size", .ffn = 2048,
                  .shared_key = "n_shared_experts", .shared = 1, .first_dense = 3},
-     .latent_attention = true},
+     .latent_attention = true, .extra = kDeepseekV3Extra},
     {.type = "gpt_oss", .stem = "GptOss", .classes = kDecoder,
      .sizes = {201088, 2880, 2880, 36, 64, 8, 64, 131072}, .aliases = kExpertAliases,
      .attention_bias = {"attention_bias", true}, .attention_out_bias = {"attention_bias", true},

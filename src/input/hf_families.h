@@ -84,6 +84,7 @@ struct HfExtra {
     signed_count,     ///< from -1 up
     is_set,           ///< 1 where the value is given and not null
     layer_norm,       ///< 1 where the text contains "layer_norm"
+    group_limited,    ///< 1 where the text is "group_limited_greedy"
     attention_terms,  ///< bit 1: "c2p", bit 2: "p2c"; a list, or a text with '|'
     /// The share of a head that rotates, `otherwise` in hundredths; goes to "rotary_dim" as a
     /// width. rope_parameters.partial_rotary_factor comes first.

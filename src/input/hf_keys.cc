@@ -108,6 +108,8 @@ int64_t read_hf_extra(const HfExtra& row, const JsonNode& node) {
       return node.is_null() ? 0 : 1;
     case HfExtra::layer_norm:
       return node.text().find("layer_norm") != std::string::npos;
+    case HfExtra::group_limited:
+      return node.text() == "group_limited_greedy";
     case HfExtra::attention_terms:
       return attention_terms(node);
     case HfExtra::rotary_share:  // needs the head's width

@@ -6,9 +6,7 @@ namespace memplan::hf {
 
 using namespace aten;  // NOLINT
 
-namespace {
-
-Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x) {
+Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x) {
   const AttentionRow& row = f.row.attention;
   const int64_t d = f.model.head_dim;
   const bool head_norm = row.qk_norm == QkNorm::per_head;
@@ -33,8 +31,7 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
   return linear(f, p, row.o, joined);
 }
 
-Tensor mlp(const Forward& f, const Params& p, const Tensor& x) {
-  const MlpRow& row = f.row.mlp;
+Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x) {
   Tensor product;
   {
     Tensor gate = linear(f, p, row.gate, x);
@@ -45,16 +42,14 @@ Tensor mlp(const Forward& f, const Params& p, const Tensor& x) {
   return linear(f, p, row.down, product);
 }
 
-}  // namespace
-
 Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
-  x = attention(f, p, kind, x);
+  x = decoder_attention(f, p, kind, x);
   x = add(residual, x);
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
-  x = mlp(f, p, x);
+  x = gated_mlp(f, p, f.row.mlp, x);
   return add(residual, x);
 }
 

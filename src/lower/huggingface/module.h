@@ -119,6 +119,11 @@ struct Family {
 /// Throws Error{not_modelled} for a family whose forward is not written.
 const Family& family(const ModelSpec& model);
 
+/// LlamaAttention, with norms of the heads where the row has them.
+Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x);
+/// LlamaMLP by the names of `row`.
+Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x);
+
 // Defaults that most families' rows name.
 Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden);
 Tensor decoder_embed(Forward& f, const Params& p);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/aten/autograd.h"
 #include "ops/aten/session.h"
 #include "ops/aten/tensor.h"
 
@@ -28,6 +29,8 @@ Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
 Tensor div(const Tensor& a, const Tensor& b);
+/// That of a / b, where b is kept and a too if b wants a gradient.
+Backward div_backward(const Saved& a, const Saved& b);
 /// With a Python number: nothing is kept.
 Tensor add_scalar(const Tensor& x);
 Tensor mul_scalar(const Tensor& x);
@@ -67,7 +70,7 @@ Tensor t(const Tensor& x);
 Tensor expand(const Tensor& x, const Shape& sizes);
 Tensor unsqueeze(const Tensor& x, int dim);
 Tensor squeeze(const Tensor& x, int dim);
-Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length);
+Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length, int64_t step = 1);
 Tensor select(const Tensor& x, int dim);  ///< one index of a dimension, which goes
 /// x[rows, columns] by int64 tensors [n]: keeps them; backward fills a tensor of zeros.
 Tensor index_pairs(const Tensor& x, const Tensor& rows, const Tensor& columns);
@@ -108,5 +111,29 @@ Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, doub
 
 /// nn.functional.cross_entropy: logits [N, V], labels [N].
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
+
+// --- routing ------------------------------------------------------------------------------------
+
+struct Selected {
+  Tensor values, indices;
+};
+/// Over the last dimension, of which `count` stay.
+Selected topk(const Tensor& x, int64_t count);
+Selected max_last(const Tensor& x);  ///< the last dimension stays as 1
+Selected sort(const Tensor& x);
+Tensor gather(const Tensor& x, const Tensor& indices);  ///< over the last dimension
+/// x[rows]: [n, …] at int64 [r] -> [r, …].
+Tensor index_rows(const Tensor& x, const Tensor& rows);
+Tensor masked_fill_in_place(const Tensor& x, const Tensor& mask);
+/// x /= y. A gradient of y keeps a copy of x.
+Tensor div_in_place(const Tensor& x, const Tensor& y);
+Tensor clamp(const Tensor& x, bool both_ends);
+/// Complex numbers, as float32 whose last dimension is 2: x times constants.
+Tensor mul_complex(const Tensor& x, const Tensor& constants);
+/// constant_pad_nd of the last dimension's end.
+Tensor pad_last(const Tensor& x, int64_t size);
+/// Rows of x [S, in], sorted by expert, times weight [E, in, out]; offsets int32 [E] ends each
+/// expert's rows. How many rows an expert gets changes no size.
+Tensor grouped_mm(const Tensor& x, const Tensor& weight, const Tensor& offsets);
 
 }  // namespace memplan::aten

@@ -161,23 +161,26 @@ Tensor mul(const Tensor& a, const Tensor& b) {
   return out;
 }
 
+Backward div_backward(const Saved& ka, const Saved& kb) {
+  return [ka, kb](Grads& g) {
+    const Tensor other = kb.get();
+    if (g.wants(1)) {  // -grad · ((self / other) / other)
+      const Tensor self = ka.get();
+      const Tensor once = pointwise("aten.div.Tensor", {&self, &other}, self.dtype());
+      const Tensor twice = pointwise("aten.div.Tensor", {&once, &other}, self.dtype());
+      const Tensor minus = pointwise("aten.neg.default", {&g.in()}, g.in().dtype());
+      g.set(1, pointwise("aten.mul.Tensor", {&minus, &twice}, self.dtype()));
+    }
+    if (g.wants(0)) g.set(0, pointwise("aten.div.Tensor", {&g.in(), &other}, g.in().dtype()));
+  };
+}
+
 Tensor div(const Tensor& a, const Tensor& b) {
   Saved ka, kb;
   if (tracks({&a, &b})) kb = Saved(b);
   if (tracks(b)) ka = Saved(a);
   Tensor out = pointwise("aten.div.Tensor", {&a, &b}, promote(a.dtype(), b.dtype()));
-  if (tracks({&a, &b}))
-    record({&out}, {&a, &b}, [ka, kb](Grads& g) {
-      const Tensor other = kb.get();
-      if (g.wants(1)) {  // -grad · ((self / other) / other)
-        const Tensor self = ka.get();
-        const Tensor minus = pointwise("aten.neg.default", {&g.in()}, g.in().dtype());
-        const Tensor once = pointwise("aten.div.Tensor", {&self, &other}, self.dtype());
-        const Tensor twice = pointwise("aten.div.Tensor", {&once, &other}, self.dtype());
-        g.set(1, pointwise("aten.mul.Tensor", {&minus, &twice}, self.dtype()));
-      }
-      if (g.wants(0)) g.set(0, pointwise("aten.div.Tensor", {&g.in(), &other}, g.in().dtype()));
-    });
+  if (tracks({&a, &b})) record({&out}, {&a, &b}, div_backward(ka, kb));
   return out;
 }
 

@@ -119,10 +119,11 @@ Tensor squeeze(const Tensor& x, int dim) {
                        [dim](Grads& g) { g.set(0, unsqueeze(g.in(), dim)); });
 }
 
-Tensor slice(const Tensor& x, int dim, int64_t, int64_t length) {
-  Shape sizes = x.sizes();
+Tensor slice(const Tensor& x, int dim, int64_t, int64_t length, int64_t step) {
+  Shape sizes = x.sizes(), strides = x.strides();
   sizes[dim] = length;
-  return with_backward(alias(x, sizes, x.strides()), x, [full = x.sizes()](Grads& g) {
+  strides[dim] = checked_mul(strides[dim], step);
+  return with_backward(alias(x, sizes, strides), x, [full = x.sizes()](Grads& g) {
     Tensor out = allocate(g.session(), full, g.in().dtype());
     g.session().ledger.note("aten.slice_backward.default");
     g.set(0, std::move(out));
