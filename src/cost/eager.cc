@@ -35,10 +35,11 @@ std::vector<size_t> in_order(size_t count) {
 
 class Step {
  public:
-  Step(const Job& job, Grain grain)
+  Step(const Job& job, Grain grain, Layers layers)
       : job_(job),
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
+        walk_(layers),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
         row_(family_row(job.model)) {
@@ -75,7 +76,7 @@ class Step {
   void place_parameters() {
     std::vector<Run> layers;
     const auto flush = [&] {
-      for (Stretch& s : stretches(layers)) {
+      for (const Stretch& s : walk_ == Layers::folded ? stretches(layers) : each(layers)) {
         stretch_of_.push_back(s.count);
         for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
       }
@@ -212,6 +213,7 @@ class Step {
   const Job& job_;
   const Strategy& s_;
   Program program_;
+  Layers layers_;
   aten::Session session_;
   const hf::Family& family_;
   FamilyRow row_;
@@ -225,9 +227,9 @@ class Step {
 
 }  // namespace
 
-EagerStep eager_step(const Job& job, Grain grain) {
+EagerStep eager_step(const Job& job, Grain grain, Layers layers) {
   pytorch::require_modelled(job);
-  return Step(job, grain).run();
+  return Step(job, grain, layers).run();
 }
 
 }  // namespace memplan

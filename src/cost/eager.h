@@ -1,6 +1,7 @@
 // One training step of PyTorch's eager engine, to the byte.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "memplan/job.h"
@@ -32,7 +33,11 @@ enum class Grain : uint8_t {
   blocks,     ///< rounded up to 512 bytes each, as the CUDA caching allocator hands them out
 };
 
+/// Whether equal layers are walked once for all or each by itself: both give the same answer.
+enum class Layers : uint8_t { folded, unrolled };
+
 /// Frameworks `pytorch` and `huggingface`. Throws Error{bad_input, not_modelled, too_large}.
-EagerStep eager_step(const Job& job, Grain grain = Grain::requested);
+EagerStep eager_step(const Job& job, Grain grain = Grain::requested,
+                     Layers layers = Layers::folded);
 
 }  // namespace memplan

@@ -56,4 +56,11 @@ std::vector<Stretch> stretches(const std::vector<Run>& runs) {
   return out;
 }
 
+std::vector<Stretch> each(const std::vector<Run>& runs) {
+  std::vector<Stretch> out;
+  for (const Run& run : runs)
+    for (int64_t i = 0; i < run.count; ++i) out.push_back({{run.block}, 1, run.first_layer + i});
+  return out;
+}
+
 }  // namespace memplan

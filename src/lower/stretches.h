@@ -20,4 +20,7 @@ struct Stretch {
 /// for their neighbours differ.
 std::vector<Stretch> stretches(const std::vector<Run>& layers);
 
+/// The same, every layer by itself.
+std::vector<Stretch> each(const std::vector<Run>& layers);
+
 }  // namespace memplan

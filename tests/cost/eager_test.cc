@@ -1,0 +1,152 @@
+// The walk of whole models: folded layers against unrolled ones, and formulas by pencil.
+#include "cost/eager.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "jobs.h"
+#include "lower/families.h"
+#include "lower/stretches.h"
+#include "memplan/error.h"
+#include "memplan/fit.h"
+
+namespace memplan {
+namespace {
+
+ModelSpec llama(int64_t layers) {
+  ModelSpec m;
+  m.name = m.family = "llama";
+  m.hidden = 64;
+  m.layers = layers;
+  m.heads = 8;
+  m.kv_heads = 2;
+  m.head_dim = 8;
+  m.ffn = 176;
+  m.vocab = 320;
+  m.max_positions = 512;
+  m.activation = "silu";
+  m.gated_mlp = true;
+  return m;
+}
+
+Job eager_job(int64_t layers) {
+  Job job;
+  job.model = llama(layers);
+  Strategy& s = job.strategy;
+  s.framework = Framework::huggingface;
+  s.precision = parse_precision("bf16", "--precision");
+  s.attention = AttentionKind::sdpa;
+  s.sequence = 48;
+  s.micro_batch = 2;
+  s.global_batch = 2;
+  return job;
+}
+
+void check_same(const EagerStep& a, const EagerStep& b) {
+  CHECK(a.parameters == b.parameters);
+  CHECK(a.optimizer == b.optimizer);
+  CHECK(a.activations == b.activations);
+  for (const auto& [x, y] : {std::pair{&a.forward, &b.forward}, std::pair{&a.backward, &b.backward},
+                             std::pair{&a.step, &b.step}}) {
+    CHECK(x->bytes == y->bytes);
+    CHECK(x->at == y->at);
+    CHECK(x->kept == y->kept);
+    CHECK(x->gradients == y->gradients);
+  }
+}
+
+TEST_CASE("layers walked once for all give what layers walked one by one give") {
+  for (const int64_t layers : {1, 3, 4, 9})
+    for (const Recompute recompute : {Recompute::none, Recompute::full})
+      for (const AttentionKind attention : {AttentionKind::sdpa, AttentionKind::unfused})
+        for (const char* precision : {"bf16", "amp-bf16", "fp32"})
+          for (const Backend backend : {Backend::cuda, Backend::cpu}) {
+            Job job = eager_job(layers);
+            job.backend = backend;
+            job.strategy.recompute = recompute;
+            job.strategy.attention = attention;
+            job.strategy.precision = parse_precision(precision, "--precision");
+            job.strategy.global_batch = layers == 9 ? 6 : 2;  // with gradients from before
+            CAPTURE(layers);
+            CAPTURE(precision);
+            for (const Grain grain : {Grain::requested, Grain::blocks})
+              check_same(eager_step(job, grain), eager_step(job, grain, Layers::unrolled));
+          }
+}
+
+TEST_CASE("alternating layers fold by their period") {
+  Job job = eager_job(14);
+  job.strategy.attention = AttentionKind::sdpa;
+  job.model.sliding_window = 16;
+  job.model.layer_is_sliding.resize(14);
+  for (size_t i = 0; i < 14; ++i) job.model.layer_is_sliding[i] = i % 3 != 2;
+  check_same(eager_step(job), eager_step(job, Grain::requested, Layers::unrolled));
+}
+
+TEST_CASE("a llama layer keeps 16h + 4hq + 4hkv + 8f + 4nh + 8 bytes a token") {
+  const auto held = [](int64_t layers) { return eager_step(eager_job(layers)).activations; };
+  const int64_t h = 64, hq = 64, hkv = 16, f = 176, nh = 8, tokens = 2 * 48;
+  const int64_t expected = (16 * h + 4 * hq + 4 * hkv + 8 * f + 4 * nh + 8) * tokens;
+  // and two int64 of the flash kernel's random state
+  CHECK((held(4) - held(3)).count() == expected + 16);
+}
+
+TEST_CASE("a checkpointed layer keeps its input") {
+  const auto held = [](int64_t layers) {
+    Job job = eager_job(layers);
+    job.strategy.recompute = Recompute::full;
+    return eager_step(job).activations;
+  };
+  CHECK((held(9) - held(8)).count() == 2 * 64 * 2 * 48);
+}
+
+TEST_CASE("stretches keep every layer") {
+  const std::vector<Run> runs = {{0, 0, 1},  {1, 1, 7},  {2, 8, 1},  {1, 9, 1}, {2, 10, 1},
+                                 {1, 11, 1}, {2, 12, 1}, {1, 13, 1}, {2, 14, 1}};
+  int64_t layers = 0;
+  bool repeated = false;
+  for (const Stretch& s : stretches(runs)) {
+    layers += std::ssize(s.blocks) * s.count;
+    repeated |= s.count > 1;
+  }
+  CHECK(layers == 15);
+  CHECK(repeated);
+}
+
+TEST_CASE("what eager PyTorch does not do is refused by name") {
+  const auto refused = [](auto change) {
+    Job job = eager_job(2);
+    change(job.strategy);
+    try {
+      eager_step(job);
+    } catch (const Error& error) {
+      return error.kind() == ErrorKind::not_modelled;
+    }
+    return false;
+  };
+  CHECK(refused([](Strategy& s) { s.tp = 2; }));
+  CHECK(refused([](Strategy& s) { s.zero = 3; }));
+  CHECK(refused([](Strategy& s) { s.compile = true; }));
+  CHECK(refused([](Strategy& s) { s.loss = LossKind::liger; }));
+  CHECK(refused([](Strategy& s) { s.quantization.kind = QuantKind::nf4; }));
+  CHECK(refused([](Strategy& s) { s.transformers = {4, 44, 2}; }));
+  CHECK_FALSE(refused([](Strategy&) {}));
+}
+
+TEST_CASE("the parts of a rank's memory add up") {
+  Job job = eager_job(6);
+  job.cluster.gpu = find_gpu("h100-80g");
+  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  const Plan plan = predict(job);
+  const RankMemory& m = plan.ranks.front().memory;
+  CHECK(m.weights + m.gradients + m.optimizer + m.activations + m.transient + m.buffers ==
+        m.allocated);
+  CHECK(m.transient >= Bytes(0));
+  Bytes lines;
+  for (const LedgerLine& line : plan.ranks.front().lines) lines += line.bytes;
+  CHECK(lines == m.allocated);
+}
+
+}  // namespace
+}  // namespace memplan
