@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "lower/huggingface/module.h"
+#include "lower/huggingface/peft.h"
 #include "lower/program.h"
 #include "lower/registration.h"
 #include "lower/stretches.h"
@@ -39,11 +40,12 @@ class Step {
       : job_(job),
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
-        walk_(layers),
+        layers_(layers),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
         row_(family_row(job.model)) {
     session_.watched = job.backend == Backend::cpu;
+    hf::require_peft_forward(job, program_);
     session_.rounds_to_512 = grain == Grain::blocks;
   }
 
@@ -76,7 +78,7 @@ class Step {
   void place_parameters() {
     std::vector<Run> layers;
     const auto flush = [&] {
-      for (const Stretch& s : walk_ == Layers::folded ? stretches(layers) : each(layers)) {
+      for (const Stretch& s : layers_ == Layers::folded ? stretches(layers) : each(layers)) {
         stretch_of_.push_back(s.count);
         for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
       }
@@ -93,7 +95,8 @@ class Step {
       walk_block(run.block, 1, static_cast<int>(stretch_of_.size()));
     }
     flush();
-    out_.weights = Bytes(session_.ledger.live());
+    for (const Walked& w : walked_) peft_buffers_ += Bytes(w.params->buffer_bytes());
+    out_.weights = Bytes(session_.ledger.live()) - peft_buffers_;
   }
 
   void place_states() {
