@@ -133,6 +133,7 @@ class Step {
       session_.ledger.add(b.count());
       fixed_ = checked_add(fixed_, b.count());
     }
+    out_.buffers += peft_buffers_;
     session_.ledger.add(out_.buckets.count());
     session_.ledger.add(pytorch::import_leftovers(job_).count());
   }
@@ -140,6 +141,7 @@ class Step {
   hf::Forward start() {
     hf::Forward f{
         .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
+    f.shared_peft = walked_.front().params.get();
     f.batch = s_.micro_batch;
     f.sequence = s_.sequence;
     f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
@@ -226,6 +228,7 @@ class Step {
   std::unique_ptr<aten::Leaf> inputs_leaf_;
   int64_t fixed_ = 0;  // weights, states, buffers and inputs
   EagerStep out_;
+  Bytes peft_buffers_;  ///< part of the ledger like the weights
 };
 
 }  // namespace

@@ -40,6 +40,19 @@ void require_modelled(const Job& job) {
     refuse("--framework",
            "framework '" + std::string(to_string(s.framework)) + "' is not modelled yet",
            "use --framework textbook");
+  const bool bottleneck = peft_method(s.peft.kind).type.empty() &&
+                          !peft_method(s.peft.kind).targets &&
+                          s.peft.kind != PeftKind::litgpt_adapter &&
+                          s.peft.kind != PeftKind::litgpt_adapter_v2;  // or no method
+  if (!bottleneck && s.peft.kind != PeftKind::lora)
+    refuse("--peft",
+           "what " + std::string(to_string(s.peft.kind)) +
+               " keeps for backward is not modelled; its parameters are",
+           "LoRA's is");
+  if (s.peft.kind == PeftKind::lora &&
+      (s.peft.number(PeftNumber::dora) != 0 || s.peft.block_diagonal.blocks > 0))
+    refuse("--peft", "what this variant of LoRA keeps for backward is not modelled",
+           "leave use_dora and use_bdlora out");
   if (s.activations == ActivationModel::zero && s.training) {
     if (s.tp > 1 || s.cp > 1)
       refuse("--activations zero", "the ZeRO paper's estimate does not say how tp or cp divide it",

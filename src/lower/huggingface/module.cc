@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "lower/huggingface/peft.h"
 #include "memplan/error.h"
-#include "ops/adapter.h"
 
 namespace memplan::hf {
 
@@ -11,12 +11,26 @@ using namespace aten;  // NOLINT: this file is written in its operators
 
 Params::Params(Session& session, const Graph& graph, const Precision& precision, int64_t copies)
     : graph_(&graph) {
-  for (const Param& p : graph.params) {
+  const auto leaf = [&](const Param& p) {
     Shape sizes;
     for (int i = 0; i < p.dims; ++i)
       sizes.at[static_cast<size_t>(sizes.dims++)] = p.shape[static_cast<size_t>(i)];
-    leaves_.push_back(&session.leaf(sizes, precision.weight, p.trainable, copies));
-  }
+    return &session.leaf(sizes, p.dtype.value_or(precision.weight), p.trainable, copies);
+  };
+  for (const Param& p : graph.params) leaves_.push_back(leaf(p));
+  for (const Param& p : graph.buffers) buffers_.push_back(leaf(p));
+}
+
+int64_t Params::buffer_bytes() const {
+  int64_t sum = 0;
+  for (const Leaf* b : buffers_) sum = checked_add(sum, checked_mul(b->value.bytes(), b->copies));
+  return sum;
+}
+
+Tensor Params::buffer(std::string_view name) const {
+  for (size_t i = 0; i < buffers_.size(); ++i)
+    if (graph_->buffers[i].name == name) return buffers_[i]->value;
+  return {};
 }
 
 void Forward::release_locals() {
@@ -35,17 +49,33 @@ Forward Forward::arguments() const {
 }
 
 Tensor Params::find(std::string_view name) const {
-  for (size_t i = 0; i < leaves_.size(); ++i)
-    if (graph_->params[i].name == name) return leaves_[i]->value;
-  return {};
+  const size_t dot = name.rfind('.');
+  if (dot == name.npos) return find_exactly({}, {}, name);
+  return find(name.substr(0, dot), name.substr(dot + 1));
 }
 
 Tensor Params::find(std::string_view module, std::string_view suffix) const {
+  // Copies that peft trains in the module's place.
+  if (!graph_->context.peft->modules_to_save.empty() ||
+      graph_->context.peft->kind == PeftKind::ln_tuning)
+    for (std::string_view copy : {"modules_to_save.default", "ln_tuning_layers.default"})
+      if (Tensor found = find_exactly(module, copy, suffix)) return found;
+  return find_exactly(module, {}, suffix);
+}
+
+// The parts that are not empty, joined by dots.
+Tensor Params::find_exactly(std::string_view module, std::string_view between,
+                            std::string_view suffix) const {
+  const auto eat = [](std::string_view& rest, std::string_view part) {
+    if (part.empty()) return true;
+    if (!rest.starts_with(part) || rest.size() <= part.size() || rest[part.size()] != '.')
+      return false;
+    rest.remove_prefix(part.size() + 1);
+    return true;
+  };
   for (size_t i = 0; i < leaves_.size(); ++i) {
-    const std::string_view name = graph_->params[i].name;
-    if (name.size() == module.size() + 1 + suffix.size() && name.starts_with(module) &&
-        name.ends_with(suffix) && name[module.size()] == '.')
-      return leaves_[i]->value;
+    std::string_view rest = graph_->params[i].name;
+    if (eat(rest, module) && eat(rest, between) && rest == suffix) return leaves_[i]->value;
   }
   return {};
 }
@@ -59,34 +89,16 @@ Tensor Params::get(std::string_view module, std::string_view suffix) const {
   return found;
 }
 
-namespace {
-
-// peft's lora.Linear.forward (tuners/lora/layer.py): the result, then x in the adapter's dtype,
-// its own dropout, A, B, the scaling and the sum.
-Tensor with_lora(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
-                 Tensor result) {
-  const Tensor a = p.find(name, "lora_A.default.weight");
-  if (!a) return result;
-  const Tensor b = p.get(name, "lora_B.default.weight");
-  const DType out = result.dtype();
-  Tensor low = to(x, a.dtype());
-  low = dropout(low, f.job.strategy.peft.dropout);
-  low = aten::linear(low, a, {});
-  low = aten::linear(low, b, {});
-  low = mul_scalar(low);
-  result = add(result, low);
-  low.reset();
-  return to(result, out);
-}
-
-}  // namespace
-
 Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
   const Tensor weight = p.get(name, "weight");
   const Tensor bias = p.find(name, "bias");
   const bool transposed = f.row.attention.transposed || f.row.mlp.transposed;
-  Tensor y = transposed ? conv1d(x, weight, bias) : aten::linear(x, weight, bias);
-  return with_lora(f, p, name, x, std::move(y));
+  Tensor y;
+  {
+    const Tensor in = before_linear(f, p, name, x);
+    y = transposed ? conv1d(in, weight, bias) : aten::linear(in, weight, bias);
+  }
+  return after_linear(f, p, name, x, std::move(y));
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight) {

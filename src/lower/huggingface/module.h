@@ -23,7 +23,7 @@ class Params {
   /// `copies`: equal blocks this one stands for.
   Params(aten::Session& session, const Graph& graph, const Precision& precision, int64_t copies);
 
-  /// Empty where the block has no such parameter.
+  /// Empty where the block has no such parameter. Where PEFT trains a copy of it, the copy.
   Tensor find(std::string_view name) const;
   /// NAME + "." + SUFFIX.
   Tensor find(std::string_view module, std::string_view suffix) const;
@@ -34,9 +34,16 @@ class Params {
   aten::Leaf& leaf(size_t i) const { return *leaves_[i]; }
   size_t size() const { return leaves_.size(); }
 
+  /// A tensor of Graph::buffers; empty where there is none.
+  Tensor buffer(std::string_view name) const;
+  int64_t buffer_bytes() const;  ///< of all copies
+
  private:
+  Tensor find_exactly(std::string_view module, std::string_view between,
+                      std::string_view suffix) const;
+
   const Graph* graph_;
-  std::vector<aten::Leaf*> leaves_;
+  std::vector<aten::Leaf*> leaves_, buffers_;
 };
 
 /// What one forward pass shares: what model.forward's local variables hold.
@@ -46,8 +53,9 @@ struct Forward {
   const ModelSpec& model;
   FamilyRow row;
   int64_t batch = 1, sequence = 1;
-  Tensor ids = {}, padding = {};  ///< input_ids and attention_mask [b, s], int64
-  Tensor labels = {};             ///< of a classifier [b], int64; others' are the ids
+  Tensor ids = {}, padding = {};        ///< input_ids and attention_mask [b, s], int64
+  const Params* shared_peft = nullptr;  ///< of what all adapted modules share
+  Tensor labels = {};                   ///< of a classifier [b], int64; others' are the ids
   // The local variables of model.forward.
   Tensor inputs_embeds = {}, position_ids = {};
   Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
