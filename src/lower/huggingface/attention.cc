@@ -34,11 +34,11 @@ Tensor bool_mask(const Forward& f, bool sliding) {
   return expand(mask, {f.batch, 1, f.sequence, f.sequence});
 }
 
-Tensor mask_for(const Forward& f, bool sliding) {
-  const AttentionKind kind = f.job.strategy.attention;
+Tensor mask_for(const Forward& f, AttentionKind kind, bool forced, bool sliding) {
   if (kind == AttentionKind::flash) return f.padding;
   const bool eager = kind == AttentionKind::unfused;
-  const bool needed = eager || f.padding || (sliding && f.sequence > f.model.sliding_window);
+  const bool needed =
+      forced || eager || f.padding || (sliding && f.sequence > f.model.sliding_window);
   if (!needed) return {};
   const Tensor mask = bool_mask(f, sliding);
   if (!eager) return mask;
@@ -75,6 +75,14 @@ Tensor eager_attention(const Tensor& q, const Tensor& key, const Tensor& value,
   return contiguous(out);
 }
 
+void masks(Forward& f, AttentionKind kind, bool forced) {
+  NoGrad off(f.session);
+  bool full = f.model.layer_is_sliding.empty(), sliding = false;
+  for (const bool flag : f.model.layer_is_sliding) (flag ? sliding : full) = true;
+  if (full) f.causal_mask = mask_for(f, kind, forced, false);
+  if (sliding) f.sliding_mask = mask_for(f, kind, forced, true);
+}
+
 }  // namespace
 
 void prepare_positions(Forward& f) {
@@ -83,12 +91,11 @@ void prepare_positions(Forward& f) {
   f.position_ids = unsqueeze(positions, 0);
 }
 
-void prepare_masks(Forward& f) {
-  NoGrad off(f.session);
-  bool full = f.model.layer_is_sliding.empty(), sliding = false;
-  for (const bool flag : f.model.layer_is_sliding) (flag ? sliding : full) = true;
-  if (full) f.causal_mask = mask_for(f, false);
-  if (sliding) f.sliding_mask = mask_for(f, true);
+void prepare_masks(Forward& f) { masks(f, f.job.strategy.attention, false); }
+void prepare_forced_masks(Forward& f) { masks(f, f.job.strategy.attention, true); }
+void prepare_eager_masks(Forward& f) {
+  const AttentionKind kind = f.job.strategy.attention;
+  masks(f, kind == AttentionKind::flash ? kind : AttentionKind::unfused, false);
 }
 
 Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& v,

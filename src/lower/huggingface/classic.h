@@ -6,9 +6,12 @@
 namespace memplan::hf {
 
 Family gpt2_family();
+Family gptj_family();
 Family gpt_neox_family();
 Family phi_family();
 Family opt_family();
+Family bloom_family();
+Family falcon_family();
 
 /// Of a model without rotary embedding.
 inline int64_t no_buffers(const Job&) { return 0; }
@@ -21,5 +24,10 @@ Tensor plain_mlp(const Forward& f, const Params& p, const Tensor& x);
 int64_t rotary_width(const ModelSpec& model);
 /// inv_freq and original_inv_freq of that width.
 int64_t partial_rotary_buffers(const Job& job);
+
+/// build_alibi_tensor, the product in the dtype of `slopes`, the result [b·heads, 1, s] in `dtype`.
+Tensor build_alibi(const Forward& f, DType slopes, DType dtype);
+/// residual + dropout(x)
+Tensor dropout_add(const Tensor& x, const Tensor& residual, double p);
 
 }  // namespace memplan::hf

@@ -6,7 +6,8 @@ namespace memplan::hf {
 using namespace aten;  // NOLINT
 
 std::span<const Family> classic_families() {
-  static const Family families[] = {gpt2_family(), gpt_neox_family(), phi_family(), opt_family()};
+  static const Family families[] = {gpt2_family(), gptj_family(),  gpt_neox_family(), phi_family(),
+                                    opt_family(),  bloom_family(), falcon_family()};
   return families;
 }
 

@@ -89,15 +89,18 @@ Tensor Params::get(std::string_view module, std::string_view suffix) const {
   return found;
 }
 
-Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
+Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
+              bool bias_apart) {
   const Tensor weight = p.get(name, "weight");
-  const Tensor bias = p.find(name, "bias");
+  const Tensor own_bias = p.find(name, "bias");
+  const Tensor bias = bias_apart ? Tensor() : own_bias;
   const bool transposed = f.row.attention.transposed || f.row.mlp.transposed;
   Tensor y;
   {
     const Tensor in = before_linear(f, p, name, x);
     y = transposed ? conv1d(in, weight, bias) : aten::linear(in, weight, bias);
   }
+  if (bias_apart && own_bias) y = add(y, own_bias);
   return after_linear(f, p, name, x, std::move(y));
 }
 

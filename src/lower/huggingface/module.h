@@ -72,7 +72,9 @@ struct Forward {
 };
 
 /// nn.Linear or Conv1D named `name`, with LoRA where it is a target.
-Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
+/// `bias_apart`: by an operator of its own.
+Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
+              bool bias_apart = false);
 
 /// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype.
 Tensor rms_norm(const Tensor& x, const Tensor& weight);
@@ -90,6 +92,10 @@ Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin);
 /// (transformers/masking_utils.py, create_causal_mask, create_sliding_window_causal_mask).
 void prepare_positions(Forward& f);
 void prepare_masks(Forward& f);
+/// The same where the model wants a mask even if sdpa's is_causal would do.
+void prepare_forced_masks(Forward& f);
+/// The same for models whose only attention beside flash is eager.
+void prepare_eager_masks(Forward& f);
 
 struct AttentionCall {
   Tensor mask;
