@@ -149,9 +149,9 @@ Tensor math(const Tensor& query, const Tensor& key, const Tensor& value, const S
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const SdpaOptions& given) {
   Session& session = query.session();
-  const Tensor q = session.cast_for_autocast(query);
-  const Tensor k = session.cast_for_autocast(key);
   const Tensor v = session.cast_for_autocast(value);
+  const Tensor k = session.cast_for_autocast(key);
+  const Tensor q = session.cast_for_autocast(query);
   SdpaOptions o = given;
   const bool one_width = q.size(-1) == v.size(-1);
   if (session.backend == Backend::cpu) {

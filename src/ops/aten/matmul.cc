@@ -20,26 +20,24 @@ Tensor swap_last(const Tensor& x) { return transpose(x, -2, -1); }
 bool column_major(const Tensor& x) {
   return x.strides()[-2] == 1 && x.strides()[-1] == x.size(-2) && x.size(-1) != 1;
 }
-Tensor gradient(std::string_view op, const Tensor& operand, const Tensor& left,
-                const Tensor& right) {
-  if (operand.dims() == 2 && column_major(operand))
-    return swap_last(raw(op, swap_last(right), swap_last(left)));
+Tensor gradient(std::string_view op, bool columns, const Tensor& left, const Tensor& right) {
+  if (columns) return swap_last(raw(op, swap_last(right), swap_last(left)));
   return raw(op, left, right);
 }
 
 // Gradients of a·b. PyTorch makes b's first.
-Backward product_backward(std::string_view op, int first, Saved ka, Saved kb, bool a_first) {
-  return [=](Grads& g) {
+Backward product_backward(std::string_view op, int first, Saved ka, Saved kb, const Tensor& b,
+                          bool a_first) {
+  return [=, columns = b.dims() == 2 && column_major(b)](Grads& g) {
     const auto of_b = [&] {
       if (!g.wants(first + 1)) return;
       const Tensor a = ka.get();
-      const Tensor like = kb.get();
-      g.set(first + 1, gradient(op, like, swap_last(a), g.in()));
+      g.set(first + 1, gradient(op, columns, swap_last(a), g.in()));
     };
     if (!a_first) of_b();
     if (g.wants(first)) {
-      const Tensor b = kb.get();
-      g.set(first, raw(op, g.in(), swap_last(b)));
+      const Tensor right = kb.get();
+      g.set(first, raw(op, g.in(), swap_last(right)));
     }
     if (a_first) of_b();
     if (first == 1 && g.wants(0)) g.set(0, g.in());  // addmm's bias, summed to its shape
@@ -50,9 +48,9 @@ Tensor product(std::string_view op, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&a, &b});
   Saved ka, kb;
   if (tracks(b)) ka = Saved(a);
-  if (tracked) kb = Saved(b);
+  if (tracks(a)) kb = Saved(b);
   Tensor out = raw(op, a, b);
-  if (tracked) record({&out}, {&a, &b}, product_backward(op, 0, ka, kb, false));
+  if (tracked) record({&out}, {&a, &b}, product_backward(op, 0, ka, kb, b, false));
   return out;
 }
 
@@ -71,10 +69,10 @@ Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&bias, &a, &b});
   Saved ka, kb;
   if (tracks(b)) ka = Saved(a);
-  if (tracks({&a, &b})) kb = Saved(b);
+  if (tracks(a)) kb = Saved(b);
   Tensor out = raw("aten.addmm.default", a, b);
   if (tracked)
-    record({&out}, {&bias, &a, &b}, product_backward("aten.mm.default", 1, ka, kb, true));
+    record({&out}, {&bias, &a, &b}, product_backward("aten.mm.default", 1, ka, kb, b, true));
   return out;
 }
 
@@ -82,8 +80,8 @@ Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b) {
 // both sides are expanded to one batch dimension.
 Tensor matmul(const Tensor& left, const Tensor& right) {
   Session& session = left.session();
+  const Tensor b = session.cast_for_autocast(right);  // arguments are cast from the last on
   const Tensor a = session.cast_for_autocast(left);
-  const Tensor b = session.cast_for_autocast(right);
   if (a.dims() == 2 && b.dims() == 2) return mm(a, b);
   if (b.dims() == 2) {
     const Tensor rows = reshape(a, flat(a));
@@ -120,13 +118,14 @@ Tensor matmul(const Tensor& left, const Tensor& right) {
 // contiguous is folded for addmm; otherwise matmul, and the bias is added in place.
 Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
   Session& session = input.session();
-  const Tensor x = session.cast_for_autocast(input);
+  Tensor bias;
+  if (b) bias = session.cast_for_autocast(b);
   const Tensor weight = session.cast_for_autocast(w);
+  const Tensor x = session.cast_for_autocast(input);
   if (!b) {
     const Tensor wt = t(weight);
     return matmul(x, wt);
   }
-  const Tensor bias = session.cast_for_autocast(b);
   if (x.dims() == 2) {
     const Tensor wt = t(weight);
     return addmm(bias, x, wt);
@@ -144,9 +143,9 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
 Tensor conv1d(const Tensor& input, const Tensor& w, const Tensor& b) {
   Session& session = input.session();
   const Tensor rows = view(input, flat(input));
-  const Tensor bias = session.cast_for_autocast(b);
-  const Tensor x = session.cast_for_autocast(rows);
   const Tensor weight = session.cast_for_autocast(w);
+  const Tensor x = session.cast_for_autocast(rows);
+  const Tensor bias = session.cast_for_autocast(b);
   const Tensor out = addmm(bias, x, weight);
   return view(out, with_last(input.sizes(), weight.size(1)));
 }

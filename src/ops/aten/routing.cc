@@ -159,7 +159,7 @@ Tensor grouped_mm(const Tensor& x, const Tensor& weight, const Tensor& offsets) 
   const bool tracked = tracks({&x, &weight});
   Saved kx, kw, ko;
   if (tracked) {
-    kw = Saved(weight);
+    if (tracks(x)) kw = Saved(weight);
     ko = Saved(offsets);
     if (tracks(weight)) kx = Saved(x);
   }
@@ -167,19 +167,21 @@ Tensor grouped_mm(const Tensor& x, const Tensor& weight, const Tensor& offsets) 
   // The gradient of an operand that lies column by column is made so too, as of mm
   // (_grouped_mm_mat1_backward, _grouped_mm_mat2_backward).
   if (tracked)
-    record({&out}, {&x, &weight}, [kx, kw, ko, rows = x.sizes()](Grads& g) {
-      const Tensor w = kw.get();
-      const Tensor at = ko.get();
-      if (g.wants(1)) {
-        const Tensor input = kx.get();
-        const Shape flipped{w.size(0), w.size(2), w.size(1)};
-        if (column_major(w))
-          g.set(1, transpose(grouped(g.in(), flipped), -2, -1));
-        else
-          g.set(1, grouped(g.in(), w.sizes()));
-      }
-      if (g.wants(0)) g.set(0, grouped(g.in(), rows));
-    });
+    record({&out}, {&x, &weight},
+           [kx, kw, ko, rows = x.sizes(), full = weight.sizes(),
+            columns = column_major(weight)](Grads& g) {
+             const Tensor at = ko.get();
+             if (g.wants(1)) {
+               const Tensor input = kx.get();
+               const Shape flipped{full[0], full[2], full[1]};
+               g.set(1,
+                     columns ? transpose(grouped(g.in(), flipped), -2, -1) : grouped(g.in(), full));
+             }
+             if (g.wants(0)) {
+               const Tensor w = kw.get();
+               g.set(0, grouped(g.in(), rows));
+             }
+           });
   return out;
 }
 

@@ -185,7 +185,16 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& lengths, 
 
 Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
 
-Tensor cat(std::span<const Tensor> parts, int dim) {
+Tensor cat(std::span<const Tensor> given, int dim) {
+  // Autocast on the CPU casts to the widest dtype first (autocast_mode.cpp, KERNEL_CPU(cat)).
+  Session& session = given.front().session();
+  std::vector<Tensor> wide;
+  if (session.autocast && session.backend == Backend::cpu) {
+    DType widest = given.front().dtype();
+    for (const Tensor& part : given) widest = promote(widest, part.dtype());
+    for (const Tensor& part : given) wide.push_back(to(part, widest));
+  }
+  const std::span<const Tensor> parts = wide.empty() ? given : wide;
   Shape sizes = parts.front().sizes();
   DType dtype = parts.front().dtype();
   sizes[dim] = 0;
