@@ -59,6 +59,7 @@ constexpr HfExtra kGpt2Extra[] = {{HfExtra::flag, "add_cross_attention"}};
 constexpr HfExtra kGptjExtra[] = {{HfExtra::count, "rotary_dim", 64}};
 constexpr HfExtra kNeoxExtra[] = {{HfExtra::rotary_share, "rotary_pct", 25}};
 constexpr HfExtra kPhiExtra[] = {{HfExtra::rotary_share, "partial_rotary_factor", 50}};
+constexpr HfExtra kPhi3Extra[] = {{HfExtra::rotary_share, "partial_rotary_factor", 100}};
 constexpr HfExtra kStablelmExtra[] = {{HfExtra::rotary_share, "partial_rotary_factor", 25}};
 constexpr HfExtra kBloomExtra[] = {{HfExtra::flag, "apply_residual_connection_post_layernorm", 0}};
 constexpr HfExtra kSoftcap[] = {{HfExtra::is_set, "final_logit_softcapping", 1},
@@ -241,7 +242,7 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
     {.type = "phi3", .stem = "Phi3", .classes = kDecoder,
      .sizes = {32064, 3072, 8192, 32, 32, kOf, kOf, 4096}, .gated = kAlways,
      .dropout = {.hidden = {"resid_pdrop", 0.0}, .attention = {"attention_dropout", 0.0}},
-     .window = HfWindow::every_layer},
+     .window = HfWindow::every_layer, .extra = kPhi3Extra},
     {.type = "olmo2", .stem = "Olmo2", .classes = kDecoder,
      .sizes = {50304, 4096, 11008, 32, 32, kOf, kOf, 2048},
      .attention_bias = kAttentionBias, .attention_out_bias = kAttentionBias, .qk_norm = kAlways,

@@ -16,14 +16,8 @@ Family falcon_family();
 /// Of a model without rotary embedding.
 inline int64_t no_buffers(const Job&) { return 0; }
 
-/// x[..., start : start + length]; the whole is an alias.
-Tensor columns(const Tensor& x, int64_t start, int64_t length);
 /// down(act(up(x))).
 Tensor plain_mlp(const Forward& f, const Params& p, const Tensor& x);
-/// How wide the rotated part of a head is: partial_rotary_factor or rotary_dim.
-int64_t rotary_width(const ModelSpec& model);
-/// inv_freq and original_inv_freq of that width.
-int64_t partial_rotary_buffers(const Job& job);
 
 /// build_alibi_tensor, the product in the dtype of `slopes`, the result [b·heads, 1, s] in `dtype`.
 Tensor build_alibi(const Forward& f, DType slopes, DType dtype);

@@ -6,7 +6,18 @@ namespace memplan::hf {
 
 using namespace aten;  // NOLINT
 
-Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x) {
+Tensor attention_output(const Forward& f, const Params& p, const LayerKind& kind, const Tensor& q,
+                        const Tensor& k, const Tensor& v, double soft_cap) {
+  const Tensor out = attend(f, q, k, v,
+                            {.mask = kind.sliding ? f.sliding_mask : f.causal_mask,
+                             .dropout = f.model.dropout.attention,
+                             .soft_cap = soft_cap});
+  const Tensor joined = view(out, {f.batch, f.sequence, out.size(2) * out.size(3)});
+  return linear(f, p, f.row.attention.o, joined);
+}
+
+Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x,
+                         double soft_cap) {
   const AttentionRow& row = f.row.attention;
   const int64_t d = f.model.head_dim;
   const bool head_norm = row.qk_norm == QkNorm::per_head;
@@ -24,11 +35,7 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
   Tensor k = project(row.k, row.k_norm);
   const Tensor v = project(row.v, {});
   apply_rotary(f.cos, f.sin, q, k);
-  const Tensor out = attend(f, q, k, v,
-                            {.mask = kind.sliding ? f.sliding_mask : f.causal_mask,
-                             .dropout = f.model.dropout.attention});
-  const Tensor joined = view(out, {x.size(0), x.size(1), out.size(2) * out.size(3)});
-  return linear(f, p, row.o, joined);
+  return attention_output(f, p, kind, q, k, v, soft_cap);
 }
 
 Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x) {
@@ -53,12 +60,16 @@ Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const T
   return add(residual, x);
 }
 
-Tensor decoder_embed(Forward& f, const Params& p) {
+Tensor embed_tokens(const Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
-  f.inputs_embeds = embedding(p.get(name, "weight"), f.ids);
+  return embedding(p.get(name, "weight"), f.ids);
+}
+
+Tensor decoder_embed(Forward& f, const Params& p) {
+  f.inputs_embeds = embed_tokens(f, p);
   prepare_positions(f);
   prepare_masks(f);
-  rotary_embedding(f, f.model.head_dim, f.cos, f.sin);
+  rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
   return f.inputs_embeds;
 }
 
@@ -67,14 +78,19 @@ Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden) {
   return row_norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
 }
 
+Tensor lm_logits(const Forward& f, const Params& head, const Params& embedding,
+                 const Tensor& hidden) {
+  Tensor weight = head.find(f.row.head, "weight");
+  if (!weight)
+    weight = embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
+  return aten::linear(hidden, weight, head.find(f.row.head, "bias"));
+}
+
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
                       Tensor& logits) {
   if (f.model.head == ModelHead::sequence_classification)
     return classification_loss(f, head, hidden, logits);
-  Tensor weight = head.find(f.row.head, "weight");
-  if (!weight)
-    weight = embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
-  logits = aten::linear(hidden, weight, head.find(f.row.head, "bias"));
+  logits = lm_logits(f, head, embedding, hidden);
   return causal_loss(f, logits);
 }
 
@@ -111,8 +127,9 @@ Tensor masked_loss(Forward& f, const Tensor& logits) {
   return cross_entropy(rows, view(f.ids, {tokens}));
 }
 
-// inv_freq and original_inv_freq, fp32.
-int64_t rotary_buffers(const Job& job) { return 2 * (job.model.head_dim / 2) * 4; }
+int64_t rotary_buffers(const Job& job) {
+  return 2 * ceil_div(rotary_width(job.model), 2) * size_of(DType::f32);
+}
 
 namespace {
 

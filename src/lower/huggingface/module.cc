@@ -104,7 +104,7 @@ Tensor linear(const Forward& f, const Params& p, std::string_view name, const Te
   return after_linear(f, p, name, x, std::move(y));
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight) {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32) {
   const DType dtype = x.dtype();
   Tensor wide = to(x, DType::f32);
   Tensor scale = pow_scalar(wide);
@@ -116,6 +116,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight) {
     normed = mul(wide, eps);
   }
   wide = std::move(normed);
+  if (weigh_in_f32) {
+    const Tensor product = mul(weight, wide);
+    return to(product, dtype);
+  }
   Tensor narrow = to(wide, dtype);
   return mul(weight, narrow);
 }
@@ -125,10 +129,15 @@ Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const 
   return layer_norm(x, p.find(name, "weight"), p.find(name, "bias"));
 }
 
+int64_t rotary_width(const ModelSpec& model) {
+  return model.extra_or("rotary_dim", model.head_dim);
+}
+
 // In fp32 whatever autocast says; computed once for all layers.
-void rotary_embedding(const Forward& f, int64_t rotary_dim, Tensor& cos, Tensor& sin) {
+void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
+                      std::optional<DType> narrow) {
   Session& s = f.session;
-  const int64_t length = f.sequence, half = rotary_dim / 2;
+  const int64_t length = f.sequence, half = ceil_div(width, 2);
   NoGrad off(s);
   const Tensor positions = make(s, "aten._to_copy.default", {1, 1, length}, DType::f32);
   const Tensor product = make(s, "aten.bmm.default", {1, half, length}, DType::f32);
@@ -139,7 +148,7 @@ void rotary_embedding(const Forward& f, int64_t rotary_dim, Tensor& cos, Tensor&
   c = mul_scalar(c);
   Tensor n = pointwise("aten.sin.default", {&emb}, DType::f32);
   n = mul_scalar(n);
-  const DType dtype = f.inputs_embeds.dtype();
+  const DType dtype = narrow.value_or(f.inputs_embeds.dtype());
   cos = to(c, dtype);
   sin = to(n, dtype);
 }
@@ -175,6 +184,10 @@ Tensor repeat_kv(const Tensor& x, int64_t groups) {
   Tensor wide = unsqueeze(x, 2);
   wide = expand(wide, {b, heads, groups, s, d});
   return reshape(wide, {b, heads * groups, s, d});
+}
+
+Tensor columns(const Tensor& x, int64_t start, int64_t length) {
+  return length == x.size(-1) ? x : slice(x, -1, start, length);
 }
 
 Tensor split_heads(const Tensor& x, int64_t head_dim) {

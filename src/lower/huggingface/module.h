@@ -2,6 +2,7 @@
 // adapters, norms, rotary embedding, masks and the attention interface of transformers 5.12.
 #pragma once
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -76,13 +77,17 @@ struct Forward {
 Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
               bool bias_apart = false);
 
-/// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype.
-Tensor rms_norm(const Tensor& x, const Tensor& weight);
+/// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype; with `weigh_in_f32`, before
+/// the result is narrowed (Olmo2RMSNorm).
+Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32 = false);
 /// The norm of the family's row named `name`.
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
 
-/// cos and sin of LlamaRotaryEmbedding in the activations' dtype, [1, s, d].
-void rotary_embedding(const Forward& f, int64_t rotary_dim, Tensor& cos, Tensor& sin);
+/// How much of a head rotary embedding turns: partial_rotary_factor or rotary_dim.
+int64_t rotary_width(const ModelSpec& model);
+/// cos and sin of LlamaRotaryEmbedding in `dtype` (empty: the activations'), [1, s, width].
+void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
+                      std::optional<DType> dtype = {});
 /// apply_rotary_pos_emb: q and k are replaced.
 void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k);
 /// (x · cos) + (rotate_half(x) · sin), cos and sin already broadcastable.
@@ -109,6 +114,8 @@ Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& 
 /// repeat_kv: [b, nkv, s, d] -> [b, nkv·groups, s, d].
 Tensor repeat_kv(const Tensor& x, int64_t groups);
 
+/// x[..., start : start + length]; the whole is an alias.
+Tensor columns(const Tensor& x, int64_t start, int64_t length);
 /// [b, s, heads·d] -> [b, heads, s, d].
 Tensor split_heads(const Tensor& x, int64_t head_dim);
 /// [b, s, heads, d] -> [b, s, heads·d].
@@ -133,10 +140,19 @@ struct Family {
 /// Throws Error{not_modelled} for a family whose forward is not written.
 const Family& family(const ModelSpec& model);
 
+/// embed_tokens(input_ids)
+Tensor embed_tokens(const Forward& f, const Params& p);
 /// LlamaAttention, with norms of the heads where the row has them.
-Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x);
-/// LlamaMLP by the names of `row`.
+Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x,
+                         double soft_cap = 0);
+/// o_proj(attention of q, k, v [b, heads, s, d]), under the layer's mask.
+Tensor attention_output(const Forward& f, const Params& p, const LayerKind& kind, const Tensor& q,
+                        const Tensor& k, const Tensor& v, double soft_cap = 0);
+/// down_proj(act(gate_proj(x)) · up_proj(x)) by the names of `row`.
 Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x);
+/// lm_head(hidden), the weight perhaps the embedding's.
+Tensor lm_logits(const Forward& f, const Params& head, const Params& embedding,
+                 const Tensor& hidden);
 
 // Defaults that most families' rows name.
 Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden);
@@ -144,6 +160,7 @@ Tensor decoder_embed(Forward& f, const Params& p);
 Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden);
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
                       Tensor& logits);
+/// inv_freq and original_inv_freq.
 int64_t rotary_buffers(const Job& job);
 
 /// GenericForSequenceClassification: the score of each sample's last token that is no padding.

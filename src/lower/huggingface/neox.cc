@@ -72,7 +72,7 @@ Tensor embed(Forward& f, const Params& p) {
 }  // namespace
 
 Family gpt_neox_family() {
-  return {"gpt_neox", layer, embed, decoder_finish, causal_lm_loss, partial_rotary_buffers};
+  return {"gpt_neox", layer, embed, decoder_finish, causal_lm_loss, rotary_buffers};
 }
 
 }  // namespace memplan::hf

@@ -59,7 +59,7 @@ Tensor embed(Forward& f, const Params& p) {
 }  // namespace
 
 Family phi_family() {
-  return {"phi", layer, embed, decoder_finish, causal_lm_loss, partial_rotary_buffers};
+  return {"phi", layer, embed, decoder_finish, causal_lm_loss, rotary_buffers};
 }
 
 }  // namespace memplan::hf

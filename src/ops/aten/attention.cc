@@ -57,10 +57,11 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   }
   Shape sizes = q.sizes();
   sizes[-1] = v.size(-1);
-  const bool flash = &kernel == &kFlash;
-  // The flash kernel's output copies q's layout (at::empty_like); the others' is (b, s, heads, d).
-  Tensor out = flash && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
-                                     : heads_inside(session, sizes, q.dtype());
+  // The flash kernel's output copies q's layout (at::empty_like), and so does that of the CPU's
+  // under fake tensors (torch/_meta_registrations.py); the other's is (b, s, heads, d).
+  const bool like_q = &kernel != &kEfficient;
+  Tensor out = like_q && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
+                                      : heads_inside(session, sizes, q.dtype());
   int64_t lse_rows = q.size(2);
   if (&kernel == &kEfficient) lse_rows = ceil_div(lse_rows, 32) * 32;  // kAlignLSE
   Tensor lse = allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32);
