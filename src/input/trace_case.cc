@@ -183,6 +183,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   Strategy& s = job.strategy;
   job.model.name = line.at("id").text();
   if (!draft.dropout) job.model.dropout = {};
+  fill_default_targets(s.peft, job.model.family, line.where());
   s.precision = plain_precision(draft.weights, draft.autocast);
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
   place_on_any_gpu(job);
