@@ -168,10 +168,27 @@ class Lowering {
     add_prompt_encoder(job_.model, first);
   }
 
+  // peft turns names of experts' parts into target_parameters, some families' all-linear too
+  // (utils/transformers_weight_conversion.py, convert_peft_config_for_transformers).
+  void refuse_expert_targets() const {
+    if (job_.model.moe.experts == 0) return;
+    const std::vector<std::string>& targets = job_.strategy.peft.targets;
+    const auto named = [&](std::string_view part) {
+      return std::find(targets.begin(), targets.end(), part) != targets.end();
+    };
+    constexpr std::string_view kParts[] = {"gate_proj", "up_proj", "down_proj", "w1",
+                                           "w2",        "w3",      "experts"};
+    const bool all = job_.model.family.starts_with("deepseek") && named("all-linear");
+    if (!all && std::none_of(std::begin(kParts), std::end(kParts), named)) return;
+    throw Error(ErrorKind::not_modelled, "--peft", "adapters on the experts are not modelled",
+                "name projections of attention");
+  }
+
   // LoRA on nothing is a slip of the pen: the answer would be for another job.
   void require_peft_modules() const {
     const PeftSpec& peft = job_.strategy.peft;
     if (!peft_method(peft.kind).targets || peft.merged) return;
+    refuse_expert_targets();
     std::vector<std::string_view> modules;
     for (const Block& block : program_.blocks) {
       if (!block.graph.adapted.empty()) return;
