@@ -13,6 +13,10 @@ namespace {
 using Attention = Tensor (*)(Forward&, const Params&, const LayerKind&, const Tensor&);
 using Experts = Tensor (*)(Forward&, const Params&, const Tensor&);
 
+Tensor plain_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x) {
+  return decoder_attention(f, p, kind, x);
+}
+
 // LlamaDecoderLayer with experts in some layers.
 template <Attention attention, Experts experts>
 Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
@@ -52,11 +56,11 @@ int64_t corrected_buffers(const Job& job) {
 }
 
 constexpr Family kFamilies[] = {
-    {"mixtral", layer<decoder_attention, mixtral_experts>, decoder_embed, decoder_finish,
+    {"mixtral", layer<plain_attention, mixtral_experts>, decoder_embed, decoder_finish,
      causal_lm_loss, rotary_buffers},
-    {"qwen2_moe", layer<decoder_attention, qwen_experts>, decoder_embed, decoder_finish,
+    {"qwen2_moe", layer<plain_attention, qwen_experts>, decoder_embed, decoder_finish,
      causal_lm_loss, rotary_buffers},
-    {"qwen3_moe", layer<decoder_attention, qwen_experts>, decoder_embed, decoder_finish,
+    {"qwen3_moe", layer<plain_attention, qwen_experts>, decoder_embed, decoder_finish,
      causal_lm_loss, rotary_buffers},
     {"deepseek_v2", layer<deepseek_v2_attention, deepseek_v2_experts>, latent_embed<true>,
      decoder_finish, causal_lm_loss, latent_buffers},
