@@ -80,7 +80,9 @@ Tensor Saved::get() const {
     Session* session = frame.session;
     recompute(*session, slot_->frame);
   }
-  return frame.tensors[static_cast<size_t>(slot_->index)];
+  const auto index = static_cast<size_t>(slot_->index);
+  frame.session->unpacked.emplace_back(slot_->frame, index);
+  return frame.tensors[index];
 }
 
 Grads::Grads(std::vector<Tensor> in, Node& node)
@@ -196,6 +198,8 @@ class Engine {
       if (node.leaf != nullptr) return accumulate_grad(*node.leaf, std::move(inputs.front()));
       Grads grads(std::move(inputs), node);
       node.backward(grads);
+      for (const auto& [frame, index] : session_.unpacked) frame->tensors[index].reset();
+      session_.unpacked.clear();
       for (size_t i = 0; i < grads.out_.size(); ++i) match(grads.out_[i], node.next[i]);
       outputs = std::move(grads.out_);
     }

@@ -59,6 +59,8 @@ class Session {
   std::vector<int64_t> stretch_counts;  ///< by stretch
   Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
   Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
+  /// What the running node took out of its checkpoint, which keeps nothing for a second time.
+  std::vector<std::pair<Ref<CheckpointFrame>, size_t>> unpacked;
 
   int64_t rounded(int64_t bytes) const {
     return rounds_to_512 ? checked_mul(ceil_div(bytes, 512), 512) : bytes;
