@@ -168,7 +168,10 @@ class Step {
     session_.autocast = s_.precision.autocast;
     const Walked& first = walked_.front();
     Tensor hidden = family_.embed(f, *first.params);
-    if (s_.recompute == Recompute::full && !hidden.requires_grad()) require_grad(hidden);
+    if (s_.recompute == Recompute::full && !hidden.requires_grad()) {
+      require_grad(hidden);
+      inputs_embeds_ = f.inputs_embeds;
+    }
     for (size_t i = 1; i + 1 < walked_.size();) {
       size_t end = i + 1;
       while (end + 1 < walked_.size() && walked_[end].stretch == walked_[i].stretch) ++end;
@@ -200,6 +203,7 @@ class Step {
 
   void step() {
     inputs_leaf_.reset();
+    inputs_embeds_.reset();
     session_.ledger.enter(Phase::step);
     session_.ledger.leave();
     const auto of = [&](Phase phase) {
@@ -226,6 +230,7 @@ class Step {
   std::vector<int64_t> stretch_of_;  // rounds, by stretch
   std::vector<StepParam> step_params_;
   std::unique_ptr<aten::Leaf> inputs_leaf_;
+  Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds
   int64_t fixed_ = 0;  // weights, states, buffers and inputs
   EagerStep out_;
   Bytes peft_buffers_;  ///< part of the ledger like the weights
