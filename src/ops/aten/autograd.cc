@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "memplan/error.h"
 #include "ops/aten/ops.h"
 
 namespace memplan::aten {
@@ -251,7 +252,12 @@ class Engine {
   int stretch_ = 0;
 };
 
-void run_backward(Session& session, Tensor loss) { Engine(session).run(loss); }
+void run_backward(Session& session, Tensor loss) {
+  if (!loss->grad_fn)
+    throw Error(ErrorKind::bad_input, "--framework", "nothing that the loss depends on is trained",
+                "train some parameters, or use --forward-only with --framework textbook");
+  Engine(session).run(loss);
+}
 
 Tensor checkpoint(Session& session, std::function<Tensor()> body) {
   if (!session.grad_enabled || session.recomputing) return body();
