@@ -231,7 +231,7 @@ class Step {
   std::vector<StepParam> step_params_;
   std::unique_ptr<aten::Leaf> inputs_leaf_;
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds
-  int64_t fixed_ = 0;  // weights, states, buffers and inputs
+  int64_t fixed_ = 0;     // weights, states, buffers and inputs
   EagerStep out_;
   Bytes peft_buffers_;  ///< part of the ledger like the weights
 };

@@ -94,7 +94,8 @@ Tensor linear(const Forward& f, const Params& p, std::string_view name, const Te
   const Tensor weight = p.get(name, "weight");
   const Tensor own_bias = p.find(name, "bias");
   const Tensor bias = bias_apart ? Tensor() : own_bias;
-  const bool transposed = f.row.attention.transposed || f.row.mlp.transposed;
+  // Conv1D always has a bias; a classifier's score, a plain layer in such models too, has none.
+  const bool transposed = own_bias && (f.row.attention.transposed || f.row.mlp.transposed);
   Tensor y;
   {
     const Tensor in = before_linear(f, p, name, x);
