@@ -19,12 +19,13 @@ Tensor embedding(const Tensor& weight, const Tensor& indices) {
   return out;
 }
 
-// aten/src/ATen/native/cuda/layer_norm_kernel.cu: statistics of the accumulation type; the CPU's
-// kernel has them in the parameters' dtype (native/layer_norm.cpp).
+// aten/src/ATen/native/cuda/layer_norm_kernel.cu: statistics of the accumulation type; on the CPU
+// they are of the input's (torch/_refs/__init__.py, native_layer_norm).
 Tensor layer_norm(const Tensor& given, const Tensor& weight, const Tensor& bias) {
   Session& session = given.session();
-  // autocast runs it in fp32
-  const bool wide = session.autocast && given.dtype() != DType::f64;
+  // Autocast runs it in fp32 on CUDA and leaves it alone on the CPU (ATen/autocast_mode.h).
+  const bool cuda = session.backend == Backend::cuda;
+  const bool wide = cuda && session.autocast && given.dtype() != DType::f64;
   const Tensor x = wide ? to(given, DType::f32) : given;
   const Tensor w = wide && weight ? to(weight, DType::f32) : weight;
   const Tensor b = wide && bias ? to(bias, DType::f32) : bias;
@@ -36,7 +37,7 @@ Tensor layer_norm(const Tensor& given, const Tensor& weight, const Tensor& bias)
   }
   Shape rows = x.sizes();
   rows[-1] = 1;
-  const DType stats = session.backend == Backend::cuda ? DType::f32 : (w ? w.dtype() : x.dtype());
+  const DType stats = cuda ? DType::f32 : x.dtype();
   Tensor out = allocate(session, x.sizes(), x.dtype());
   Tensor mean = allocate(session, rows, stats);
   Tensor rstd = allocate(session, rows, stats);
