@@ -114,6 +114,16 @@ class NoAutocast {
   std::optional<DType> before_;
 };
 
+// repeat_interleave of the heads (pre_process_group_query_attention_input).
+Tensor repeat_heads(const Tensor& x, int64_t groups) {
+  if (groups == 1) return x;
+  const int64_t b = x.size(0), heads = x.size(1), s = x.size(2), d = x.size(3);
+  const Tensor apart = unsqueeze(x, 2);
+  const Tensor wide = expand(apart, {b, heads, groups, s, d});
+  const Tensor copy = clone(wide);
+  return view(copy, {b, heads * groups, s, d});
+}
+
 // _scaled_dot_product_attention_math: in fp32, queries and keys scaled before their product. The
 // weights are returned too, in the inputs' dtype, and dropped by the caller.
 Tensor math(const Tensor& query, const Tensor& key, const Tensor& value, const SdpaOptions& o) {
@@ -131,9 +141,12 @@ Tensor math(const Tensor& query, const Tensor& key, const Tensor& value, const S
     mask = make(session, "aten.tril.default", ones.sizes(), DType::boolean);
   }
   mask = additive(mask, inner);
+  const int64_t groups = o.gqa ? q.size(1) / k.size(1) : 1;
+  const Tensor keys = repeat_heads(k, groups);
+  const Tensor values = repeat_heads(v, groups);
   Tensor weights;
   {
-    const Tensor kt = transpose(k, -2, -1);
+    const Tensor kt = transpose(keys, -2, -1);
     const Tensor scaled_k = mul_scalar(kt);
     weights = matmul(scaled_q, scaled_k);
   }
@@ -141,7 +154,7 @@ Tensor math(const Tensor& query, const Tensor& key, const Tensor& value, const S
   weights = softmax(weights);
   weights = dropout(weights, o.dropout);
   const Tensor narrow = to(weights, dtype);
-  const Tensor out = matmul(weights, v);
+  const Tensor out = matmul(weights, values);
   return to(out, dtype);
 }
 
