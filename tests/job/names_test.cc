@@ -12,7 +12,8 @@ template <typename Enum>
 void every_name_reads_back() {
   for (const auto& row : names_of<Enum>()) {
     CHECK(parse_name<Enum>(row.name, "x") == row.value);
-    CHECK(to_string(row.value) == row.name);
+    // An alias reads as the value; the value has one name.
+    CHECK(parse_name<Enum>(to_string(row.value), "x") == row.value);
     CHECK_FALSE(row.meaning.empty());
   }
   CHECK_THROWS_AS(parse_name<Enum>("no-such-name", "x"), Error);

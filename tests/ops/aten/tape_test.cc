@@ -65,16 +65,15 @@ TEST_CASE("a gradient that two operators give is summed: in place, or anew where
     s.watched = watched;
     Leaf& weight = s.leaf({128}, DType::f32, true, 1);
     Tensor x = mul_scalar(weight.value);
-    Tensor a = activation(x, "silu"), b = activation(x, "gelu");
-    Tensor c = mul_scalar(a), d = mul_scalar(b);
-    Tensor sum = add(c, d);
-    Tensor loss = sum_last(sum);
-    for (Tensor* t : {&x, &a, &b, &c, &d, &sum}) t->reset();
+    Tensor a = mul_scalar(x), b = mul_scalar(x);
+    Tensor sum = add(a, b);
+    const Tensor loss = sum_last(sum);
+    for (Tensor* t : {&x, &a, &b, &sum}) t->reset();
     s.ledger.enter(Phase::backward);
     run_backward(s, loss);
     s.ledger.leave();
-    // weight, x, loss and its gradient; two gradients of x, and their sum where it is new
-    const int64_t held = 2 * 128 * kFloat + 2 * kFloat;
+    // weight, loss and its gradient; two gradients of x, and their sum where it is new
+    const int64_t held = 128 * kFloat + 2 * kFloat;
     CHECK(s.ledger.peak(Phase::backward).level.bytes == held + (watched ? 3 : 2) * 128 * kFloat);
   }
 }
@@ -126,7 +125,7 @@ TEST_CASE(
   const Tensor y = mul_scalar(heads);
   CHECK(y.strides() == heads.strides());
   CHECK(viewable(transpose(y, 1, 2), {2, 5, 12}));
-  CHECK_FALSE(viewable(y, {2, 3, 20}) == viewable(y, {6, 5, 4}));
+  CHECK_FALSE(viewable(y, {2, 3, 20}));
   const int64_t before = s.ledger.live();
   const Tensor flat = reshape(y, {6, 20});
   CHECK(s.ledger.live() - before == 2 * 5 * 3 * 4 * kFloat);
