@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <utility>
 
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
@@ -158,9 +159,17 @@ class Step {
   }
 
   Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
+    if (w.block->part == BlockPart::bridge)
+      return family_.bridge(f, *w.params, *walked_.front().params, hidden);
     if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
-    return aten::checkpoint(session_, [this, kept = f.arguments(), &w, hidden]() mutable {
-      return family_.layer(kept, *w.params, w.block->kind, hidden);
+    // What a layer returns beside its hidden_states is taken from its first run.
+    hf::Forward* outputs = &f;
+    return aten::checkpoint(session_, [this, outputs, kept = f.arguments(), &w, hidden]() mutable {
+      hf::Forward own = kept;
+      Tensor out = family_.layer(own, *w.params, w.block->kind, hidden);
+      if (hf::Forward* first = std::exchange(outputs, nullptr))
+        first->shared = std::move(own.shared);
+      return out;
     });
   }
 

@@ -14,8 +14,6 @@
 namespace memplan {
 namespace {
 
-constexpr int64_t kContentToPosition = 1, kPositionToContent = 2;  // bits of pos_att_type
-
 bool attends_to_distances(const ModelSpec& model) {
   return model.extra_or("relative_attention", 0) != 0;
 }
@@ -54,19 +52,18 @@ TensorId reuse_projection(Graph& g, const ModelSpec& model, TensorId rows) {
 
 void disentangled_scores(Graph& g, const ModelSpec& model, const QueryKeyValue& qkv) {
   const TensorId rows = distances(g, model);
-  const int64_t kinds = model.extra_or("pos_att_type", 0);
   const bool shared = model.extra_or("share_att_key", 0) != 0;
   const RelativeScores sizes = {.heads = local_heads(g, model.heads),
                                 .head_dim = model.head_dim,
                                 .rows = distance_rows(model)};
-  const auto scores = [&](int64_t kind, const char* name, TensorId content) {
-    if ((kinds & kind) == 0) return;
+  const auto scores = [&](DistanceScores kind, const char* name, TensorId content) {
+    if (!asks(model, kind)) return;
     const TensorId projected =
         shared ? reuse_projection(g, model, rows) : project_distances(g, model, rows, name);
     relative_scores(g, content, projected, sizes);
   };
-  scores(kContentToPosition, "attention.self.pos_key_proj", qkv.q);
-  scores(kPositionToContent, "attention.self.pos_query_proj", qkv.k);
+  scores(DistanceScores::content_to_position, "attention.self.pos_key_proj", qkv.q);
+  scores(DistanceScores::position_to_content, "attention.self.pos_query_proj", qkv.k);
 }
 
 TensorId disentangled_attention(Graph& g, const FamilyRow& row, const ModelSpec& model,
@@ -84,6 +81,10 @@ TensorId disentangled_attention(Graph& g, const FamilyRow& row, const ModelSpec&
 
 int64_t embedding_width(const ModelSpec& model) {
   return model.extra_or("embedding_size", model.hidden);
+}
+
+bool asks(const ModelSpec& model, DistanceScores kind) {
+  return (model.extra_or("pos_att_type", 0) & static_cast<int64_t>(kind)) != 0;
 }
 
 int64_t distance_rows(const ModelSpec& model) {

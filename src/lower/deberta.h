@@ -9,6 +9,10 @@ namespace memplan {
 /// Width of the token embedding; the hidden width for every other family.
 int64_t embedding_width(const ModelSpec& model);
 
+/// Bits of pos_att_type.
+enum class DistanceScores : int64_t { content_to_position = 1, position_to_content = 2 };
+bool asks(const ModelSpec& model, DistanceScores kind);
+
 /// Rows of the table of distances: both directions.
 int64_t distance_rows(const ModelSpec& model);
 

@@ -11,13 +11,7 @@
 namespace memplan {
 namespace {
 
-// Names of the masked-LM head and of the classifier.
-struct HeadRow {
-  std::string_view family;
-  std::string_view dense, norm, decoder, bias;
-  std::string_view pooler = {}, classifier = {};
-};
-constexpr HeadRow kHeads[] = {
+constexpr EncoderHeadRow kHeads[] = {
     {"bert", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
      "cls.predictions.decoder", "cls.predictions.bias", "bert.pooler.dense", "classifier"},
     {"roberta", "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias",
@@ -26,12 +20,12 @@ constexpr HeadRow kHeads[] = {
      "cls.predictions.decoder", "cls.predictions.bias", "pooler.dense", "classifier"},
 };
 // DebertaV2 with legacy=false: the decoder is the embedding itself, tied or not.
-constexpr HeadRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
+constexpr EncoderHeadRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
                                  "lm_predictions.lm_head.LayerNorm", "lm_predictions.lm_head",
                                  "lm_predictions.lm_head.bias"};
 
-const HeadRow& head_row(const FamilyRow& row) {
-  return *std::ranges::find(kHeads, row.name, &HeadRow::family);
+bool new_deberta(const FamilyRow& row, const ModelSpec& model) {
+  return row.form == Form::deberta && model.extra_or("legacy", 1) == 0;
 }
 
 TensorId dense_tanh(Graph& g, std::string name, int64_t width, TensorId x) {
@@ -47,10 +41,10 @@ void next_sentence_head(Graph& g, const ModelSpec& model, TensorId x) {
 
 TensorId masked_lm_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy,
                         TensorId x) {
-  const bool new_deberta = row.form == Form::deberta && model.extra_or("legacy", 1) == 0;
-  const HeadRow& names = new_deberta ? kNewDeberta : head_row(row);
-  const int64_t width = new_deberta ? model.hidden : embedding_width(model);
-  const bool tied = model.tie_embeddings || new_deberta;
+  const bool fresh = new_deberta(row, model);
+  const EncoderHeadRow& names = encoder_head_row(row, model);
+  const int64_t width = fresh ? model.hidden : embedding_width(model);
+  const bool tied = model.tie_embeddings || fresh;
   if (model.extra_or("next_sentence_head", 0) != 0) next_sentence_head(g, model, x);
   x = linear(g, x,
              {.name = std::string(names.dense), .in = model.hidden, .out = width, .bias = true});
@@ -71,6 +65,12 @@ TensorId masked_lm_head(Graph& g, const FamilyRow& row, const ModelSpec& model, 
 
 }  // namespace
 
+const EncoderHeadRow& encoder_head_row(const FamilyRow& row, const ModelSpec& model) {
+  const bool masked = model.head != ModelHead::sequence_classification;
+  if (masked && new_deberta(row, model)) return kNewDeberta;
+  return *std::ranges::find(kHeads, row.name, &EncoderHeadRow::family);
+}
+
 TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy) {
   TensorId x = layer_input(g, model, "stack output");
   const bool deberta = row.form == Form::deberta;
@@ -82,7 +82,7 @@ TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bo
     return masked_lm_head(g, row, model, tied_copy, x);
   }
   x = dropout(g, one_token(g, model, x), model.dropout.hidden);
-  const HeadRow& names = head_row(row);
+  const EncoderHeadRow& names = encoder_head_row(row, model);
   x = dense_tanh(g, std::string(names.pooler), model.extra_or("pooler_hidden_size", model.hidden),
                  x);
   x = dropout(g, x, model.dropout.hidden);

@@ -1,6 +1,8 @@
 // What stands before the first layer and after the last one.
 #pragma once
 
+#include <string_view>
+
 #include "lower/family_row.h"
 
 namespace memplan {
@@ -12,6 +14,13 @@ void encoder_embedding(Graph& g, const FamilyRow& row, const ModelSpec& model);
 
 /// Final norm and language-model head or classification score. Returns the logits, or kNoTensor.
 TensorId standard_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy);
+/// Names of the parts of an encoder's masked-LM head and of its classifier.
+struct EncoderHeadRow {
+  std::string_view family;
+  std::string_view dense, norm, decoder, bias;
+  std::string_view pooler = {}, classifier = {};
+};
+const EncoderHeadRow& encoder_head_row(const FamilyRow& row, const ModelSpec& model);
 /// Masked-LM head, classifier or pooler.
 TensorId encoder_head(Graph& g, const FamilyRow& row, const ModelSpec& model, bool tied_copy);
 

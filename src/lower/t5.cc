@@ -39,10 +39,6 @@ constexpr MlpRow kMlp[2][2] = {
       .up = "layer.2.DenseReluDense.wi_1",
       .down = "layer.2.DenseReluDense.wo"}}};
 
-std::string prefix(const FamilyRow& row, const ModelSpec& model) {
-  return model.head == ModelHead::sequence_classification ? std::string(row.base) : std::string();
-}
-
 std::vector<LayerKind> kinds(int64_t count, bool decoder) {
   std::vector<LayerKind> layers(static_cast<size_t>(count), {.decoder = decoder});
   if (!layers.empty()) layers.front().first_of_stack = true;
@@ -50,7 +46,7 @@ std::vector<LayerKind> kinds(int64_t count, bool decoder) {
 }
 
 TensorId token_embedding(Graph& g, const FamilyRow& row, const ModelSpec& model, bool again) {
-  const TensorId x = embedding(g, {.name = prefix(row, model) + "shared",
+  const TensorId x = embedding(g, {.name = t5_prefix(row, model) + "shared",
                                    .rows = model.vocab,
                                    .width = model.hidden,
                                    .tied = again});
@@ -59,7 +55,7 @@ TensorId token_embedding(Graph& g, const FamilyRow& row, const ModelSpec& model,
 
 TensorId final_norm(Graph& g, const FamilyRow& row, const ModelSpec& model, const char* stack,
                     TensorId x) {
-  x = row_norm(g, row, prefix(row, model) + stack + ".final_layer_norm", model.hidden, x);
+  x = row_norm(g, row, t5_prefix(row, model) + stack + ".final_layer_norm", model.hidden, x);
   return dropout(g, x, model.dropout.hidden);
 }
 
@@ -85,8 +81,20 @@ TensorId t5_attention(Graph& g, FamilyRow row, const ModelSpec& model, const Sub
 
 }  // namespace
 
+const AttentionRow& t5_attention_row(bool cross) {
+  return cross ? kCrossAttention : kSelfAttention;
+}
+
+const MlpRow& t5_mlp_row(const ModelSpec& model, bool decoder) {
+  return kMlp[model.gated_mlp][decoder];
+}
+
+std::string t5_prefix(const FamilyRow& row, const ModelSpec& model) {
+  return model.head == ModelHead::sequence_classification ? std::string(row.base) : std::string();
+}
+
 std::vector<Stack> t5_stacks(const FamilyRow& row, const ModelSpec& model) {
-  const std::string base = prefix(row, model);
+  const std::string base = t5_prefix(row, model);
   std::vector<Stack> stacks = {{base + "encoder.block", kinds(model.layers, false)}};
   if (model.decoder_layers > 0) {
     stacks.push_back({base + "decoder.block", kinds(model.decoder_layers, true)});
@@ -114,7 +122,7 @@ void t5_layer(Graph& g, const FamilyRow& row, const ModelSpec& model, const Laye
   const Sublayer place = {.before = kind.decoder ? "layer.2.layer_norm" : "layer.1.layer_norm",
                           .site = AdapterSite::after_mlp};
   const TensorId n = open_sublayer(g, row, model, place, x);
-  const TensorId y = mlp_block(g, kMlp[model.gated_mlp][kind.decoder], model, model.ffn, n);
+  const TensorId y = mlp_block(g, t5_mlp_row(model, kind.decoder), model, model.ffn, n);
   close_sublayer(g, row, model, place, x, y);
 }
 

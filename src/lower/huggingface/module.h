@@ -135,6 +135,9 @@ struct Family {
                  Tensor& logits);
   /// Bytes of the model's buffers (model.buffers()), persistent or not.
   int64_t (*buffers)(const Job& job);
+  /// From one stack to the next: the last hidden_states of the first -> the first of the second.
+  Tensor (*bridge)(Forward& f, const Params& p, const Params& embedding,
+                   const Tensor& hidden) = nullptr;
 };
 
 /// Throws Error{not_modelled} for a family whose forward is not written.
