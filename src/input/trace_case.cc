@@ -241,6 +241,7 @@ MeasuredCase read_trace(const JsonNode& line) {
   try {
     out.job = read_job(line, given);
     out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;
+    out.job->fake_tensors = mode == "fake";
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::not_modelled) throw;
     out.refused = error.problem();

@@ -66,9 +66,11 @@ void prepare(Forward& f) {
     const Tensor shifted = make(f.session, "aten.sub.Tensor", sizes, dtype);
     f.position_ids = to(shifted, DType::i64);
   }
-  prepare_masks(f);
-  if (given) return;
+  if (given) return prepare_masks(f);
   f.locals.push_back(f.padding);
+  // Its own mask of ones is seen to mask nothing, where it can be looked at.
+  if (!f.job.fake_tensors) f.padding.reset();
+  prepare_masks(f);
   f.padding.reset();
 }
 

@@ -67,16 +67,18 @@ bool Tensor::is_contiguous() const {
 }
 
 bool Tensor::is_dense() const {
-  std::array<std::pair<int64_t, int64_t>, Shape::kMaxDims> axes;  // stride, size
-  int count = 0;
-  for (int i = 0; i < dims(); ++i)
-    if (size(i) != 1) axes[static_cast<size_t>(count++)] = {strides()[i], size(i)};
-  std::sort(axes.begin(), axes.begin() + count);
+  // Takes the dimensions from the fastest on: each must begin where those before it end.
+  std::array<bool, Shape::kMaxDims> taken{};
   int64_t step = 1;
-  for (int i = 0; i < count; ++i) {
-    const auto& [stride, size] = axes[static_cast<size_t>(i)];
-    if (stride != step) return false;
-    step *= size;
+  for (int round = 0; round < dims(); ++round) {
+    bool found = false;
+    for (int i = 0; i < dims() && !found; ++i) {
+      bool& done = taken[static_cast<size_t>(i)];
+      if (done || (size(i) != 1 && strides()[i] != step)) continue;
+      done = found = true;
+      step *= size(i);
+    }
+    if (!found) return false;
   }
   return true;
 }
