@@ -58,10 +58,14 @@ class Step {
     session_.ledger.enter(Phase::forward);
     forward(f, loss, logits);
     session_.ledger.leave();
-    if (!s_.keep_outputs) logits.reset();
+    if (!s_.keep_outputs) {
+      logits.reset();
+      f.outputs.clear();
+    }
     out_.activations = Bytes(session_.ledger.live() - fixed_);
     backward(std::move(loss));
     logits.reset();
+    f.outputs.clear();
     step();
     return std::move(out_);
   }
@@ -178,14 +182,17 @@ class Step {
     const Walked& first = walked_.front();
     Tensor hidden = family_.embed(f, *first.params);
     if (s_.recompute == Recompute::full && !hidden.requires_grad()) {
-      require_grad(hidden);
+      session_.require_grad(hidden);  // enable_input_require_grads
       inputs_embeds_ = f.inputs_embeds;
     }
     for (size_t i = 1; i + 1 < walked_.size();) {
       size_t end = i + 1;
       while (end + 1 < walked_.size() && walked_[end].stretch == walked_[i].stretch) ++end;
       session_.repeat(stretch_of_[static_cast<size_t>(walked_[i].stretch) - 1], [&] {
-        for (size_t j = i; j < end; ++j) hidden = layer(f, walked_[j], hidden);
+        for (size_t j = i; j < end; ++j) {
+          hidden = layer(f, walked_[j], hidden);
+          if (family_.after_layer) hidden = family_.after_layer(f, *first.params, hidden);
+        }
       });
       i = end;
     }
@@ -197,13 +204,6 @@ class Step {
     session_.leave_autocast();
   }
 
-  // enable_input_require_grads: the embedding's output becomes a leaf.
-  void require_grad(Tensor& x) {
-    inputs_leaf_ = std::make_unique<aten::Leaf>();
-    x->requires_grad = true;
-    x->leaf = inputs_leaf_.get();
-  }
-
   void backward(Tensor loss) {
     session_.ledger.enter(Phase::backward);
     aten::run_backward(session_, loss);
@@ -211,7 +211,7 @@ class Step {
   }
 
   void step() {
-    inputs_leaf_.reset();
+    session_.drop_required();
     inputs_embeds_.reset();
     session_.ledger.enter(Phase::step);
     session_.ledger.leave();
@@ -238,7 +238,6 @@ class Step {
   std::vector<Walked> walked_;
   std::vector<int64_t> stretch_of_;  // rounds, by stretch
   std::vector<StepParam> step_params_;
-  std::unique_ptr<aten::Leaf> inputs_leaf_;
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds
   int64_t fixed_ = 0;     // weights, states, buffers and inputs
   EagerStep out_;

@@ -255,14 +255,8 @@ void read_tokens(const JsonNode& root, std::string_view key, PeftSpec& peft) {
     peft.number(PeftNumber::tokens) = static_cast<int64_t>(list->items().size());
 }
 
-// Classification heads that peft trains along (peft_model.py, PeftModelFor…Classification).
-void add_task_modules(const JsonNode& root, PeftSpec& peft) {
-  const auto task = find_set(root, "task_type");
-  if (!task) return;
-  const std::string name = task->text();
-  if (name == "SEQ_CLS" || name == "TOKEN_CLS")
-    peft.modules_to_save.insert(peft.modules_to_save.end(), {"classifier", "score"});
-  if (name == "QUESTION_ANS") peft.modules_to_save.emplace_back("qa_outputs");
+void read_task(const JsonNode& root, PeftSpec& peft) {
+  if (const auto task = find_set(root, "task_type")) add_task_modules(task->text(), peft);
 }
 
 std::vector<std::string_view> known_keys(const PeftMethodRow& method) {
@@ -340,7 +334,7 @@ PeftSpec read_method(const JsonNode& root, const PeftMethodRow& method) {
   if (method.kind == PeftKind::cpt) read_tokens(root, "cpt_token_ids", peft);
   if (const auto save = find_set(root, "modules_to_save"))
     peft.modules_to_save = module_names(*save);
-  add_task_modules(root, peft);
+  read_task(root, peft);
   return peft;
 }
 
@@ -352,6 +346,12 @@ std::vector<std::string_view> method_types() {
 }
 
 }  // namespace
+
+void add_task_modules(std::string_view name, PeftSpec& peft) {
+  if (name == "SEQ_CLS" || name == "TOKEN_CLS")
+    peft.modules_to_save.insert(peft.modules_to_save.end(), {"classifier", "score"});
+  if (name == "QUESTION_ANS") peft.modules_to_save.emplace_back("qa_outputs");
+}
 
 void check_module_name(std::string_view target, std::string_view where) {
   if (target.empty()) throw Error(ErrorKind::bad_input, std::string(where), "the name is empty");

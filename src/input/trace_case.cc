@@ -182,6 +182,9 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   Job& job = draft.job;
   Strategy& s = job.strategy;
   job.model.name = line.at("id").text();
+  // The tracer's task_type().
+  if (s.peft.kind != PeftKind::none && job.model.head == ModelHead::sequence_classification)
+    add_task_modules("SEQ_CLS", s.peft);
   if (!draft.dropout) job.model.dropout = {};
   fill_default_targets(s.peft, job.model.family, line.where());
   s.precision = plain_precision(draft.weights, draft.autocast);

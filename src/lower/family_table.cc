@@ -14,7 +14,8 @@
 //                        max_relative_positions [-1], norm_rel_ebd [0]: 1 "layer_norm",
 //                        conv_kernel_size [0], conv_groups [1], embedding_size [hidden],
 //                        pooler_hidden_size [hidden], legacy [1]
-//   t5                   relative_attention_num_buckets [32]
+//   t5                   relative_attention_num_buckets [32], tie_word_embeddings [1]: what the
+//                        file says, which scales the decoder's output (the tie is made anyway)
 #include "lower/family_table.h"
 
 #include <array>

@@ -2,9 +2,9 @@
 #include "lower/deberta.h"
 
 #include <string>
+#include <utility>
 
 #include "lower/huggingface/encoders.h"
-#include "memplan/error.h"
 
 namespace memplan::hf {
 
@@ -13,7 +13,7 @@ using namespace aten;  // NOLINT
 namespace {
 
 // Forward::shared: what DebertaV2Encoder gives to every layer.
-enum Shared : size_t { kMask, kDistances, kDistanceRows, kSharedCount };
+enum Shared : size_t { kMask, kDistances, kDistanceRows, kConvolved, kSharedCount };
 
 // Tensor.repeat(times, 1, 1)
 Tensor repeat_first(const Tensor& x, int64_t times) {
@@ -167,7 +167,7 @@ Tensor embeddings(Forward& f, const Params& p, const Tensor& mask) {
     positions = pointwise("aten.zeros_like.default", {&words}, words.dtype());
   }
   if (const Tensor rows = table("embeddings.token_type_embeddings")) {
-    types = embedding(rows, f.locals.back());
+    types = embedding(rows, f.locals[1]);
     x = add(x, types);
   }
   if (table("embeddings.embed_proj")) x = linear(f, p, base + "embeddings.embed_proj", x);
@@ -193,10 +193,6 @@ Tensor relative_positions(const Forward& f) {
 }
 
 Tensor embed(Forward& f, const Params& p) {
-  if (f.model.extra_or("conv_kernel_size", 0) > 0)
-    throw Error(ErrorKind::not_modelled, "--framework",
-                "what PyTorch keeps of DeBERTa's convolution is not modelled",
-                "use --framework textbook");
   Session& s = f.session;
   const Tensor mask =
       f.padding ? f.padding : make(s, "aten.ones.default", f.ids.sizes(), DType::f32);
@@ -215,7 +211,71 @@ Tensor embed(Forward& f, const Params& p) {
     if (p.find(encoder + "LayerNorm", "weight")) rows = row_norm(f, p, encoder + "LayerNorm", rows);
     f.shared[kDistanceRows] = rows;
   }
+  if (f.model.extra_or("conv_kernel_size", 0) > 0) f.shared[kConvolved] = f.inputs_embeds;
   return f.inputs_embeds;
+}
+
+// nn.Conv1d of [b, h, s] that keeps the length.
+Tensor convolution(const Tensor& given, const Tensor& given_weight, const Tensor& given_bias) {
+  Session& session = given.session();
+  const Tensor bias = session.cast_for_autocast(given_bias);
+  const Tensor weight = session.cast_for_autocast(given_weight);
+  const Tensor x = session.cast_for_autocast(given);
+  const bool tracked = tracks({&x, &weight, &bias});
+  Saved kx, kw;
+  if (tracked) {
+    kx = Saved(x);
+    kw = Saved(weight);
+  }
+  Tensor out = make(session, "aten.convolution.default", x.sizes(), x.dtype());
+  if (tracked)
+    record({&out}, {&x, &weight, &bias}, [kx, kw](Grads& g) {
+      const Tensor input = kx.get();
+      const Tensor filter = kw.get();
+      const Shape sizes[] = {input.sizes(), filter.sizes(), {filter.size(0)}};
+      Tensor grads[3];
+      for (int i = 0; i < 3; ++i)
+        if (g.wants(i)) grads[i] = allocate(g.session(), sizes[i], input.dtype());
+      g.session().ledger.note("aten.convolution_backward.default");
+      for (int i = 0; i < 3; ++i) g.set(i, std::move(grads[i]));
+    });
+  return out;
+}
+
+// ConvLayer: of the embeddings, added to the first layer's output. Its activation, tanh or gelu,
+// keeps one tensor either way; published configs name gelu.
+Tensor convolve(const Forward& f, const Params& p, const Tensor& embedded, const Tensor& residual) {
+  const std::string name = base_prefix(f.row, f.model) + "encoder.conv";
+  const Tensor input_mask = f.locals.front();
+  Tensor out;
+  {
+    const Tensor channels = contiguous(permute(embedded, {0, 2, 1}));
+    const Tensor y = convolution(channels, p.get(name, "conv.weight"), p.get(name, "conv.bias"));
+    out = contiguous(permute(y, {0, 2, 1}));
+  }
+  Tensor hidden;
+  {
+    const Tensor rest = pointwise("aten.rsub.Scalar", {&input_mask}, input_mask.dtype());
+    hidden = to(rest, DType::boolean);
+  }
+  out = masked_fill_in_place(out, expand(unsqueeze(hidden, 2), out.sizes()));
+  {
+    const Tensor dropped = dropout(out, f.model.dropout.hidden);
+    out = activation(dropped, "gelu");
+  }
+  const Tensor sum = add(residual, out);
+  const Tensor normed = to(row_norm(f, p, name + ".LayerNorm", sum), sum.dtype());
+  const Tensor kept = to(unsqueeze(input_mask, 2), normed.dtype());
+  return mul(normed, kept);
+}
+
+// DebertaV2Model asks for all hidden states.
+Tensor after_layer(Forward& f, const Params& embedding, const Tensor& given) {
+  Tensor hidden = given;
+  if (const Tensor embedded = std::exchange(f.shared[kConvolved], Tensor()))
+    hidden = convolve(f, embedding, embedded, hidden);
+  f.locals.push_back(hidden);
+  return hidden;
 }
 
 // position_ids
@@ -226,7 +286,7 @@ int64_t buffers(const Job& job) {
 }  // namespace
 
 Family deberta_family() {
-  return {"deberta-v2", layer, embed, decoder_finish, encoder_loss, buffers};
+  return {"deberta-v2", layer, embed, decoder_finish, encoder_loss, buffers, nullptr, after_layer};
 }
 
 }  // namespace memplan::hf

@@ -40,10 +40,6 @@ Tensor bidirectional_mask(const Forward& f, DType dtype, bool eager) {
   return where(mask, zero, lowest);
 }
 
-Tensor autocast_softmax(const Tensor& x) {
-  return x.session().autocast ? softmax_f32(x) : softmax(x);
-}
-
 Tensor dense_add_norm(const Forward& f, const Params& p, std::string_view dense,
                       std::string_view norm, const Tensor& x, const Tensor& residual) {
   Tensor hidden = linear(f, p, dense, x);

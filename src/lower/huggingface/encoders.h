@@ -14,9 +14,6 @@ Family t5_family();
 /// s], or empty where nothing is padded. `eager`: additive.
 Tensor bidirectional_mask(const Forward& f, DType dtype, bool eager);
 
-/// nn.functional.softmax(x, dim=-1), which autocast runs in fp32.
-Tensor autocast_softmax(const Tensor& x);
-
 /// LayerNorm(dropout(dense(x)) + residual) of a layer: BertSelfOutput, BertOutput.
 Tensor dense_add_norm(const Forward& f, const Params& p, std::string_view dense,
                       std::string_view norm, const Tensor& x, const Tensor& residual);

@@ -16,7 +16,7 @@ Tensor eager_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
     weights = mul_scalar(scores);
   }
   if (mask) weights = add(weights, mask);
-  weights = q.session().autocast ? softmax_f32(weights) : softmax(weights);
+  weights = autocast_softmax(weights);
   weights = to(weights, v.dtype());
   weights = dropout(weights, p);
   const Tensor out = matmul(weights, v);

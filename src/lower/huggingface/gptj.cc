@@ -53,7 +53,7 @@ Tensor eager_attention(const Forward& f, const Tensor& query, const Tensor& key,
   }
   weights = div_scalar(weights);
   if (f.causal_mask) weights = add(weights, f.causal_mask);
-  weights = f.session.autocast ? softmax_f32(weights) : softmax(weights);
+  weights = autocast_softmax(weights);
   weights = to(weights, value.dtype());
   weights = dropout(weights, f.model.dropout.attention);
   return matmul(weights, value);

@@ -191,6 +191,11 @@ Tensor columns(const Tensor& x, int64_t start, int64_t length) {
   return length == x.size(-1) ? x : slice(x, -1, start, length);
 }
 
+Tensor autocast_softmax(const Tensor& x) {
+  const Session& session = x.session();
+  return session.autocast && session.backend == Backend::cuda ? softmax_f32(x) : softmax(x);
+}
+
 Tensor split_heads(const Tensor& x, int64_t head_dim) {
   const Tensor heads = view(x, {x.size(0), x.size(1), x.size(2) / head_dim, head_dim});
   return transpose(heads, 1, 2);

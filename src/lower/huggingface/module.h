@@ -63,6 +63,7 @@ struct Forward {
   Tensor cos = {}, sin = {};                   ///< [1, s, d]
   Tensor local_cos = {}, local_sin = {};       ///< of sliding layers, where they differ (Gemma 3)
   std::vector<Tensor> shared = {};  ///< what a family passes from layer to layer by itself
+  std::vector<Tensor> outputs = {};  ///< what the model's output holds beside the logits
   std::vector<Tensor> locals = {};  ///< what model.forward holds and gives to no layer
 
   /// What a checkpointed layer's arguments hold.
@@ -116,6 +117,10 @@ Tensor repeat_kv(const Tensor& x, int64_t groups);
 
 /// x[..., start : start + length]; the whole is an alias.
 Tensor columns(const Tensor& x, int64_t start, int64_t length);
+/// nn.functional.softmax(x, dim=-1), which autocast runs in fp32 on CUDA alone
+/// (aten/src/ATen/autocast_mode.h).
+Tensor autocast_softmax(const Tensor& x);
+
 /// [b, s, heads·d] -> [b, heads, s, d].
 Tensor split_heads(const Tensor& x, int64_t head_dim);
 /// [b, s, heads, d] -> [b, s, heads·d].
@@ -138,6 +143,8 @@ struct Family {
   /// From one stack to the next: the last hidden_states of the first -> the first of the second.
   Tensor (*bridge)(Forward& f, const Params& p, const Params& embedding,
                    const Tensor& hidden) = nullptr;
+  /// What model.forward does to a layer's output, outside of the layer and of its checkpoint.
+  Tensor (*after_layer)(Forward& f, const Params& embedding, const Tensor& hidden) = nullptr;
 };
 
 /// Throws Error{not_modelled} for a family whose forward is not written.

@@ -82,7 +82,10 @@ Tensor distance_bias(const Forward& f, const Tensor& table, bool decoder) {
 
 // What attention without a table of its own starts from; under checkpointing it wants a gradient.
 Tensor no_bias(const Forward& f, DType dtype) {
-  return make(f.session, "aten.zeros.default", {1, f.model.heads, f.sequence, f.sequence}, dtype);
+  Tensor zeros =
+      make(f.session, "aten.zeros.default", {1, f.model.heads, f.sequence, f.sequence}, dtype);
+  if (f.job.strategy.recompute == Recompute::full) f.session.require_grad(zeros);
+  return zeros;
 }
 
 // T5Attention: fills `bias` where it is empty.
@@ -226,6 +229,7 @@ Tensor bridge(Forward& f, const Params& p, const Params& table, const Tensor& gi
   f.release_locals();
   f.shared.resize(kSharedCount);
   f.shared[kEncoded] = encoded;
+  f.outputs = {encoded};
   const Tensor x = enter(f, table, shifted_ids(f));
   {
     Forward decoder = f;  // its own ids have no padding
@@ -244,7 +248,8 @@ Tensor finish(Forward& f, const Params& head, const Tensor& hidden) {
 Tensor loss(Forward& f, const Params&, const Params& table, const Tensor& hidden, Tensor& logits) {
   const Tensor weight = table.get(t5_prefix(f.row, f.model) + "shared", "weight");
   // scale_decoder_outputs
-  const Tensor scaled = f.model.tie_embeddings ? mul_scalar(hidden) : hidden;
+  const bool scales = f.model.extra_or("tie_word_embeddings", 1) != 0;
+  const Tensor scaled = scales ? mul_scalar(hidden) : hidden;
   logits = aten::linear(scaled, weight, {});
   return masked_loss(f, logits);
 }

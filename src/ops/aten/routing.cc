@@ -59,13 +59,17 @@ Selected sort(const Tensor& x) { return selected(x, "aten.sort.default", x.size(
 
 Tensor gather(const Tensor& x, const Tensor& indices) {
   const bool tracked = tracks(x);
-  Saved kept;
-  if (tracked) kept = Saved(indices);
+  Saved kept, whole;
+  if (tracked) {
+    kept = Saved(indices);
+    whole = Saved(x);  // for its sizes alone
+  }
   Tensor out = make(x.session(), "aten.gather.default", indices.sizes(), x.dtype());
   if (tracked)
-    record({&out}, {&x}, [kept, full = x.sizes()](Grads& g) {
+    record({&out}, {&x}, [kept, whole](Grads& g) {
       const Tensor at = kept.get();
-      g.set(0, into_zeros(g.session(), full, g.in().dtype(), "aten.scatter_add.default",
+      const Tensor self = whole.get();
+      g.set(0, into_zeros(g.session(), self.sizes(), g.in().dtype(), "aten.scatter_add.default",
                           "aten.scatter_add_.default"));
     });
   return out;

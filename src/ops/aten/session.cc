@@ -24,6 +24,12 @@ Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t cop
   return leaf;
 }
 
+void Session::require_grad(Tensor& x) {
+  required_.push_back(std::make_unique<Leaf>());
+  x->requires_grad = true;
+  x->leaf = required_.back().get();
+}
+
 void Session::repeat(int64_t count, const std::function<void()>& body) {
   if (count <= 1) return body();
   stretch_counts.push_back(count);

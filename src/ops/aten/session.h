@@ -76,10 +76,14 @@ class Session {
   /// x in the autocast dtype; a trainable fp32 parameter's copy is kept until leave_autocast
   /// (aten/src/ATen/autocast_mode.cpp, cached_cast).
   Tensor cast_for_autocast(const Tensor& x);
+  /// x.requires_grad = True where x is no parameter.
+  void require_grad(Tensor& x);
+  /// Ends the gradients of such tensors.
+  void drop_required() { required_.clear(); }
   void leave_autocast() { cast_cache_.clear(); }
 
  private:
-  std::vector<std::unique_ptr<Leaf>> leaves_;
+  std::vector<std::unique_ptr<Leaf>> leaves_, required_;
   std::vector<std::pair<Leaf*, Tensor>> cast_cache_;
 };
 
