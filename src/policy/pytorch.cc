@@ -1,6 +1,7 @@
 #include "policy/pytorch.h"
 
 #include "memplan/error.h"
+#include "ops/optimizer.h"
 
 namespace memplan::pytorch {
 namespace {
@@ -71,6 +72,10 @@ void require_modelled(const Job& job) {
   if (s.activations != ActivationModel::korthikanti)
     refuse("--activations", "framework '" + framework + "' has no estimate: it counts tensors",
            "leave it away");
+  if (updates_in_backward(s.optimizer))
+    refuse("--optimizer " + std::string(to_string(s.optimizer)),
+           "gradients that are spent inside backward are not modelled yet",
+           "use another optimizer, such as adamw or sgd");
   if (s.transformers < Version{5, 0, 0})
     refuse("--transformers-version",
            "the forwards of transformers before 5.0 are not modelled: losses and attention changed",
