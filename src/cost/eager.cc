@@ -83,7 +83,9 @@ class Step {
   void place_parameters() {
     std::vector<Run> layers;
     const auto flush = [&] {
-      for (const Stretch& s : layers_ == Layers::folded ? stretches(layers) : each(layers)) {
+      // What is kept of a layer outside of it is freed outside of its stretch.
+      const bool folded = layers_ == Layers::folded && !family_.after_layer;
+      for (const Stretch& s : folded ? stretches(layers) : each(layers)) {
         stretch_of_.push_back(s.count);
         for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
       }

@@ -114,8 +114,8 @@ Tensor attention(const Forward& f, const Params& p, const LayerKind& kind, bool 
   scores = add_in_place(scores, bias);
   Tensor weights;
   {
-    const Tensor wide = to(scores, DType::f32);
-    const Tensor soft = softmax(wide);
+    Tensor soft = to(scores, DType::f32);
+    soft = softmax(soft);
     weights = to(soft, scores.dtype());
   }
   weights = dropout(weights, f.model.dropout.attention);

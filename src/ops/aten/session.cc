@@ -28,6 +28,8 @@ void Session::require_grad(Tensor& x) {
   required_.push_back(std::make_unique<Leaf>());
   x->requires_grad = true;
   x->leaf = required_.back().get();
+  // The tape holds the tensor itself. One that a checkpoint makes again is on none that runs.
+  if (!recomputing) x->leaf->value = x;
 }
 
 void Session::repeat(int64_t count, const std::function<void()>& body) {
