@@ -193,6 +193,7 @@ Tensor relative_positions(const Forward& f) {
 }
 
 Tensor embed(Forward& f, const Params& p) {
+  require_eager(f);
   Session& s = f.session;
   const Tensor mask =
       f.padding ? f.padding : make(s, "aten.ones.default", f.ids.sizes(), DType::f32);

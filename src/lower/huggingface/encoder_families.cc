@@ -1,5 +1,6 @@
 #include "lower/huggingface/encoders.h"
 #include "lower/huggingface/families.h"
+#include "memplan/error.h"
 
 namespace memplan::hf {
 
@@ -8,6 +9,19 @@ using namespace aten;  // NOLINT
 std::span<const Family> encoder_families() {
   static const Family families[] = {bert_family(), roberta_family(), deberta_family(), t5_family()};
   return families;
+}
+
+void require_eager(const Forward& f) {
+  if (f.job.strategy.attention == AttentionKind::flash)
+    throw Error(ErrorKind::not_modelled, "--attention",
+                "'" + f.model.family + "' has no flash attention in transformers",
+                "use --attention unfused");
+}
+
+void refuse_head(const Forward& f) {
+  throw Error(ErrorKind::not_modelled, "--framework",
+              "what PyTorch keeps of this head of '" + f.model.family + "' is not modelled",
+              "use --framework textbook");
 }
 
 Tensor bidirectional_mask(const Forward& f, DType dtype, bool eager) {

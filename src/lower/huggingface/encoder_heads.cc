@@ -58,6 +58,8 @@ Tensor encoder_loss(Forward& f, const Params& head, const Params& embedding, con
                     Tensor& logits) {
   if (f.model.head == ModelHead::sequence_classification)
     return class_loss(f, head, hidden, logits);
+  if (f.model.head != ModelHead::masked_lm || f.model.extra_or("next_sentence_head", 0) != 0)
+    refuse_head(f);
   return masked_lm_loss(f, head, embedding, hidden, logits);
 }
 

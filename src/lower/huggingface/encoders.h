@@ -10,6 +10,12 @@ Family roberta_family();
 Family deberta_family();
 Family t5_family();
 
+/// Throws Error{not_modelled} where flash attention is asked of a model that has eager attention
+/// alone (_supports_flash_attn).
+void require_eager(const Forward& f);
+/// Throws Error{not_modelled} naming the model's head.
+[[noreturn]] void refuse_head(const Forward& f);
+
 /// create_bidirectional_mask (transformers/masking_utils.py) for embeddings of `dtype`: [b, 1, s,
 /// s], or empty where nothing is padded. `eager`: additive.
 Tensor bidirectional_mask(const Forward& f, DType dtype, bool eager);

@@ -200,12 +200,12 @@ Tensor enter(Forward& f, const Params& table, const Tensor& ids) {
   return f.inputs_embeds;
 }
 
-bool eager(const Forward& f) { return f.job.strategy.attention != AttentionKind::flash; }
-
 Tensor embed(Forward& f, const Params& p) {
+  require_eager(f);
+  if (f.model.head != ModelHead::seq2seq_lm) refuse_head(f);
   f.shared.resize(kSharedCount);
   const Tensor x = enter(f, p, f.ids);
-  f.causal_mask = eager(f) ? bidirectional_mask(f, x.dtype(), true) : f.padding;
+  f.causal_mask = bidirectional_mask(f, x.dtype(), true);
   return dropout(x, f.model.dropout.embedding);
 }
 
@@ -237,12 +237,12 @@ Tensor bridge(Forward& f, const Params& p, const Params& table, const Tensor& gi
     prepare_eager_masks(decoder);
     f.causal_mask = decoder.causal_mask;
   }
-  f.shared[kCrossMask] = eager(f) ? bidirectional_mask(f, x.dtype(), true) : f.padding;
+  f.shared[kCrossMask] = bidirectional_mask(f, x.dtype(), true);
   return dropout(x, f.model.dropout.embedding);
 }
 
 Tensor finish(Forward& f, const Params& head, const Tensor& hidden) {
-  return leave(f, head, f.model.decoder_layers > 0 ? "decoder" : "encoder", hidden);
+  return leave(f, head, "decoder", hidden);
 }
 
 Tensor loss(Forward& f, const Params&, const Params& table, const Tensor& hidden, Tensor& logits) {
