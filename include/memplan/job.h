@@ -19,8 +19,8 @@ struct Job {
   Strategy strategy;
   Cluster cluster;
   Backend backend = Backend::cuda;
-  /// The step is traced with fake tensors: values cannot be looked at, so that a mask of ones counts
-  /// as one that masks something.
+  /// The step is traced with fake tensors: values cannot be looked at, so that a mask of ones
+  /// counts as one that masks something.
   bool fake_tensors = false;
   bool explain = false;  ///< fill formulas
   /// What was taken for granted while the job was put together; reports list it first.

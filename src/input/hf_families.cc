@@ -96,7 +96,7 @@ constexpr HfExtra kDeepseekV3Extra[] = {{HfExtra::flag, "norm_topk_prob", 1},
                                         {HfExtra::count, "n_group", 8},
                                         {HfExtra::count, "topk_group", 4}};
 constexpr HfExtra kT5Extra[] = {{HfExtra::count, "relative_attention_num_buckets", 32},
-                                 {HfExtra::flag, "tie_word_embeddings", 1}};
+                                {HfExtra::flag, "tie_word_embeddings", 1}};
 
 constexpr HfDropout kAttentionOnly = {.attention = {"attention_dropout", 0.0}};
 constexpr HfDropout kGpt2Dropout = {.embedding = {"embd_pdrop", 0.1},

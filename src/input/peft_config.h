@@ -40,8 +40,8 @@ PeftSpec parse_peft(std::string_view text, std::string_view where = "--peft");
 bool fill_default_targets(PeftSpec& peft, std::string_view family,
                           std::string_view where = "--peft");
 
-/// Adds to modules_to_save the heads that peft trains along for this task ("SEQ_CLS"; peft_model.py,
-/// PeftModelFor…Classification).
+/// Adds to modules_to_save the heads that peft trains along for this task ("SEQ_CLS";
+/// peft_model.py, PeftModelFor…Classification).
 void add_task_modules(std::string_view task, PeftSpec& peft);
 
 /// Throws Error{bad_input} at `where` unless `target` can name a module ("q_proj", "mlp.fc1").

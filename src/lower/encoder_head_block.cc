@@ -21,8 +21,8 @@ constexpr EncoderHeadRow kHeads[] = {
 };
 // DebertaV2 with legacy=false: the decoder is the embedding itself, tied or not.
 constexpr EncoderHeadRow kNewDeberta = {"deberta-v2", "lm_predictions.lm_head.dense",
-                                 "lm_predictions.lm_head.LayerNorm", "lm_predictions.lm_head",
-                                 "lm_predictions.lm_head.bias"};
+                                        "lm_predictions.lm_head.LayerNorm",
+                                        "lm_predictions.lm_head", "lm_predictions.lm_head.bias"};
 
 bool new_deberta(const FamilyRow& row, const ModelSpec& model) {
   return row.form == Form::deberta && model.extra_or("legacy", 1) == 0;

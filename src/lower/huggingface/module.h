@@ -62,9 +62,9 @@ struct Forward {
   Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
   Tensor cos = {}, sin = {};                   ///< [1, s, d]
   Tensor local_cos = {}, local_sin = {};       ///< of sliding layers, where they differ (Gemma 3)
-  std::vector<Tensor> shared = {};  ///< what a family passes from layer to layer by itself
+  std::vector<Tensor> shared = {};   ///< what a family passes from layer to layer by itself
   std::vector<Tensor> outputs = {};  ///< what the model's output holds beside the logits
-  std::vector<Tensor> locals = {};  ///< what model.forward holds and gives to no layer
+  std::vector<Tensor> locals = {};   ///< what model.forward holds and gives to no layer
 
   /// What a checkpointed layer's arguments hold.
   Forward arguments() const;
