@@ -74,7 +74,8 @@ PeftSpec described_lora(const JsonNode& peft, std::span<const TargetName> names)
   if (const auto dropout = peft.find("dropout")) out.dropout = dropout->probability();
   const auto targets = peft.find("targets");
   if (!targets || targets->is_null()) throw unsaid(peft, "LoRA targets");
-  for (std::string_view word : split(targets->text(), ',')) {
+  const std::string list = targets->text();
+  for (std::string_view word : split(list, ',')) {
     const auto known = std::ranges::find(names, word, &TargetName::word);
     if (known == names.end())
       throw refusal(*targets, "LoRA targets '" + printable(targets->text()) + "' are not known");
