@@ -76,6 +76,9 @@ void require_modelled(const Job& job) {
     refuse("--optimizer " + std::string(to_string(s.optimizer)),
            "gradients that are spent inside backward are not modelled yet",
            "use another optimizer, such as adamw or sgd");
+  if (s.torch < Version{2, 6, 0})
+    refuse("--torch-version", "the operators of torch before 2.6 are not modelled",
+           "use --torch-version 2.14.1, or --framework textbook");
   if (s.transformers < Version{5, 0, 0})
     refuse("--transformers-version",
            "the forwards of transformers before 5.0 are not modelled: losses and attention changed",

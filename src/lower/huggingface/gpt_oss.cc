@@ -8,21 +8,7 @@ using namespace aten;  // NOLINT
 
 namespace {
 
-// Unlike LlamaRMSNorm's, the weight is applied in fp32.
-Tensor wide_rms_norm(const Tensor& x, const Tensor& weight) {
-  Tensor wide = to(x, DType::f32);
-  Tensor scale = pow_scalar(wide);
-  scale = mean_last(scale);
-  Tensor normed;
-  {
-    Tensor eps = add_scalar(scale);
-    eps = rsqrt(eps);
-    normed = mul(wide, eps);
-  }
-  wide = std::move(normed);
-  const Tensor scaled = mul(weight, wide);
-  return to(scaled, x.dtype());
-}
+constexpr bool kWeighInF32 = true;  // unlike LlamaRMSNorm
 
 // _apply_rotary_emb: cos and sin are half as wide as a head.
 Tensor rotate_halves(const Tensor& x, const Tensor& cos, const Tensor& sin) {
@@ -111,12 +97,12 @@ Tensor mlp(const Forward& f, const Params& p, const Tensor& input) {
 
 Tensor gpt_oss_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
-  Tensor x = wide_rms_norm(hidden, p.get(f.row.before_attention, "weight"));
+  Tensor x = rms_norm(hidden, p.get(f.row.before_attention, "weight"), kWeighInF32);
   Tensor weights;  // the layer holds them until its MLP returns
   x = attention(f, p, kind, x, weights);
   x = add(residual, x);
   residual = x;
-  x = wide_rms_norm(x, p.get(f.row.before_mlp, "weight"));
+  x = rms_norm(x, p.get(f.row.before_mlp, "weight"), kWeighInF32);
   x = mlp(f, p, x);
   weights.reset();
   return add(residual, x);
@@ -148,7 +134,7 @@ Tensor gpt_oss_embed(Forward& f, const Params& p) {
 
 Tensor gpt_oss_finish(Forward& f, const Params& head, const Tensor& hidden) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.final_norm);
-  return wide_rms_norm(hidden, head.get(name, "weight"));
+  return rms_norm(hidden, head.get(name, "weight"), kWeighInF32);
 }
 
 }  // namespace memplan::hf

@@ -264,6 +264,9 @@ void require_peft_forward(const Job& job, const Program& program) {
                 "LoRA's is");
   };
   if (find_forward(peft.kind) == nullptr) refuse(kind);
+  // peft 0.21 trains the rank counts that it casts to fp32, 0.19 does not.
+  if (peft.kind == PeftKind::adalora && job.strategy.precision.weight != DType::f32)
+    refuse("AdaLoRA on a 16-bit model");
   if (peft.block_diagonal.blocks > 0) refuse("LoRA with use_bdlora");
   if (peft.kind == PeftKind::ln_tuning) return;
   for (const Block& block : program.blocks)
