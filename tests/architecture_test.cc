@@ -172,7 +172,7 @@ std::vector<File> source_tree(const fs::path& root) {
     if (it->is_directory()) {
       const bool hidden = name.starts_with('.') && name != ".ci";
       if (hidden || name.starts_with("build")) it.disable_recursion_pending();
-    } else if (it->is_regular_file()) {
+    } else if (it->is_regular_file() && name != ".git") {  // a worktree's is a file
       std::string text = read(it->path());
       if (text.find('\0') == text.npos) {
         files.push_back({fs::relative(it->path(), root).generic_string(), std::move(text)});

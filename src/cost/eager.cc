@@ -47,6 +47,7 @@ class Step {
         row_(family_row(job.model)) {
     session_.watched = job.backend == Backend::cpu;
     hf::require_peft_forward(job, program_);
+    session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
   }
 

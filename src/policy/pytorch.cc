@@ -1,6 +1,7 @@
 #include "policy/pytorch.h"
 
 #include "memplan/error.h"
+#include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
 
 namespace memplan::pytorch {
@@ -28,6 +29,10 @@ Bytes cublas_workspace(const GpuSpec& gpu) {
   const int major = gpu.compute_major;
   if (major == 9 || major == 10 || major == 12) return Bytes(int64_t{4096} * 8 * 1024);
   return Bytes(int64_t{4096} * 1024 * 2 + int64_t{16} * 1024 * 8);
+}
+
+int compute_capability(const GpuSpec& gpu) {
+  return gpu.compute_major > 0 ? gpu.compute_major * 10 + gpu.compute_minor : 80;
 }
 
 void require_modelled(const Job& job) {
@@ -100,6 +105,9 @@ std::vector<std::string> not_modelled(const Job& job) {
   std::vector<std::string> out = job.model.not_modelled;
   out.push_back("the caching allocator's fragmentation: reserved is taken as allocated");
   out.push_back("the data loader's next batch, and memory of evaluation and checkpoint saving");
+  if (job.strategy.attention == AttentionKind::sdpa &&
+      aten::prefers_cudnn(job.strategy.torch, compute_capability(job.cluster.gpu)))
+    out.push_back("what cuDNN's attention plans take beside the workspace of cudnn-frontend");
   out.push_back("step time");
   return out;
 }

@@ -24,6 +24,9 @@ Bytes import_leftovers(const Job& job);
 /// cuBLAS's workspace of one handle on this GPU (aten/src/ATen/cuda/CublasHandlePool.cpp, 2.14).
 Bytes cublas_workspace(const GpuSpec& gpu);
 
+/// major · 10 + minor of the GPU; where it is unknown, 80: that of the oldest GPU with bf16.
+int compute_capability(const GpuSpec& gpu);
+
 /// Refuses, by name, what an eager PyTorch job of one model replica a GPU does not do, or what of
 /// it is not modelled. Throws Error{not_modelled, bad_input}.
 void require_modelled(const Job& job);

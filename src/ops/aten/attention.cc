@@ -1,24 +1,46 @@
 // torch.nn.functional.scaled_dot_product_attention and the kernels behind it
-// (aten/src/ATen/native/transformers/attention.cpp, sdp_utils*.cpp).
+// (aten/src/ATen/native/transformers/attention.cpp).
+#include <array>
 #include <optional>
 #include <utility>
 
 #include "ops/aten/autograd.h"
 #include "ops/aten/ops.h"
+#include "ops/aten/sdp_kernels.h"
 
 namespace memplan::aten {
 namespace {
 
+// What a fused kernel keeps beside q, k, v, the output and the row statistics.
 struct Kernel {
   std::string_view forward, backward;
-  bool lse_heads_last = false;
+  SdpKernel scratch = SdpKernel::math;
+  bool like_q = true;            ///< the output copies q's layout, or it is (b, s, heads, d)
+  int64_t lse_step = 1;          ///< statistics' rows are rounded up to this
+  std::array<int64_t, 2> rng{};  ///< elements of the generator's two tensors, int64, on the GPU
 };
 constexpr Kernel kCpu{"aten._scaled_dot_product_flash_attention_for_cpu.default",
                       "aten._scaled_dot_product_flash_attention_for_cpu_backward.default"};
-constexpr Kernel kFlash{"aten._scaled_dot_product_flash_attention.default",
-                        "aten._scaled_dot_product_flash_attention_backward.default"};
-constexpr Kernel kEfficient{"aten._scaled_dot_product_efficient_attention.default",
-                            "aten._scaled_dot_product_efficient_attention_backward.default"};
+constexpr Kernel kFlash{.forward = "aten._scaled_dot_product_flash_attention.default",
+                        .backward = "aten._scaled_dot_product_flash_attention_backward.default",
+                        .scratch = SdpKernel::flash,
+                        .rng = {2, 1}};
+// The package's own function has one state of the generator (csrc/flash_attn/flash_api.cpp).
+constexpr Kernel kFlash2{.forward = "flash_attn._flash_attn_forward.default",
+                         .backward = "flash_attn._flash_attn_backward.default",
+                         .scratch = SdpKernel::flash,
+                         .rng = {2, 0}};
+// Its seed and offset are the CPU's (attention_backward.cu reads them there); kAlignLSE.
+constexpr Kernel kEfficient{
+    .forward = "aten._scaled_dot_product_efficient_attention.default",
+    .backward = "aten._scaled_dot_product_efficient_attention_backward.default",
+    .scratch = SdpKernel::efficient,
+    .like_q = false,
+    .lse_step = 32};
+constexpr Kernel kCudnn{.forward = "aten._scaled_dot_product_cudnn_attention.default",
+                        .backward = "aten._scaled_dot_product_cudnn_attention_backward.default",
+                        .scratch = SdpKernel::cudnn,
+                        .rng = {1, 1}};
 
 // [b, heads, s, d] laid out as (b, s, heads, d).
 Tensor heads_inside(Session& session, const Shape& sizes, DType dtype) {
@@ -27,28 +49,12 @@ Tensor heads_inside(Session& session, const Shape& sizes, DType dtype) {
   return allocate(session, sizes, {strides[0], strides[2], strides[1], strides[3]}, dtype);
 }
 
-// Temporaries of FlashAttention 2's backward: softmax_d, dq_accum and, under grouped queries, keys'
-// and values' gradients for all query heads (flash-attention, csrc/flash_attn/flash_api.cpp,
-// mha_bwd).
-std::vector<Tensor> flash_backward_scratch(const Tensor& q, const Tensor& k) {
-  const auto up = [](int64_t n, int64_t step) { return ceil_div(n, step) * step; };
-  Session& session = q.session();
-  const int64_t b = q.size(0), heads = q.size(1), s = q.size(2), d = q.size(3);
-  const int64_t rows = up(s, 128), wide = d <= 128 ? up(d, 32) : up(d, 64);
-  std::vector<Tensor> out;
-  out.push_back(allocate(session, {b, heads, rows}, DType::f32));
-  out.push_back(allocate(session, {b, rows, heads, wide}, DType::f32));
-  if (k.size(1) != heads)
-    for (int i = 0; i < 2; ++i)
-      out.push_back(allocate(session, {b, k.size(2), heads, d}, k.dtype()));
-  return out;
-}
-
 Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tensor& v,
              const Tensor& mask) {
   Session& session = q.session();
   const bool tracked = tracks({&q, &k, &v});
-  Saved kq, kk, kv, km, ko, kl, kr;
+  Saved kq, kk, kv, km, ko, kl;
+  std::array<Saved, 2> kr;
   if (tracked) {
     if (mask) km = Saved(mask);
     kk = Saved(k);
@@ -59,19 +65,19 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   sizes[-1] = v.size(-1);
   // The flash kernel's output copies q's layout (at::empty_like), and so does that of the CPU's
   // under fake tensors (torch/_meta_registrations.py); the other's is (b, s, heads, d).
-  const bool like_q = &kernel != &kEfficient;
-  Tensor out = like_q && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
-                                      : heads_inside(session, sizes, q.dtype());
-  int64_t lse_rows = q.size(2);
-  if (&kernel == &kEfficient) lse_rows = ceil_div(lse_rows, 32) * 32;  // kAlignLSE
+  Tensor out = kernel.like_q && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
+                                             : heads_inside(session, sizes, q.dtype());
+  const int64_t lse_rows = ceil_div(q.size(2), kernel.lse_step) * kernel.lse_step;
   Tensor lse = allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32);
-  Tensor rng;
-  if (&kernel != &kCpu) rng = allocate(session, {2}, DType::i64);
+  std::array<Tensor, 2> rng;
+  for (size_t i = 0; i < rng.size(); ++i)
+    if (kernel.rng[i] > 0) rng[i] = allocate(session, {kernel.rng[i]}, DType::i64);
   session.ledger.note(kernel.forward);
   if (!tracked) return out;
   ko = Saved(out);
   kl = Saved(lse);
-  if (rng) kr = Saved(rng);
+  for (size_t i = 0; i < rng.size(); ++i)
+    if (rng[i]) kr[i] = Saved(rng[i]);
   record({&out}, {&q, &k, &v}, [kernel = &kernel, kq, kk, kv, km, ko, kl, kr](Grads& g) {
     const Tensor sq = kq.get();
     const Tensor sk = kk.get();
@@ -79,8 +85,7 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
     const Tensor so = ko.get();
     const Tensor sl = kl.get();
     Session& s = g.session();
-    std::vector<Tensor> scratch;
-    if (kernel != &kCpu) scratch = flash_backward_scratch(sq, sk);
+    const std::vector<Tensor> scratch = sdp_backward_scratch(kernel->scratch, sq, sk, sv);
     Tensor dq = heads_inside(s, sq.sizes(), sq.dtype());
     Tensor dk = heads_inside(s, sk.sizes(), sk.dtype());
     Tensor dv = heads_inside(s, sv.sizes(), sv.dtype());
@@ -98,6 +103,38 @@ Tensor additive(const Tensor& mask, DType dtype) {
   const Tensor zero = make(mask.session(), "aten.scalar_tensor.default", {}, dtype);
   const Tensor lowest = make(mask.session(), "aten.scalar_tensor.default", {}, dtype);
   return where(mask, zero, lowest);
+}
+
+// constant_pad_nd of the last dimension up to a multiple of 8.
+Tensor pad_to_8(const Tensor& x) {
+  const int64_t width = x.size(-1);
+  if (width % 8 == 0) return x;
+  Shape sizes = x.sizes();
+  sizes[-1] = ceil_div(width, 8) * 8;
+  Tensor out = make(x.session(), "aten.constant_pad_nd.default", sizes, x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [sizes = x.sizes()](Grads& g) {
+      Tensor grad = allocate(g.session(), sizes, g.in().dtype());
+      g.session().ledger.note("aten.constant_pad_nd.default");
+      g.set(0, std::move(grad));
+    });
+  return out;
+}
+
+// The memory-efficient kernel reads masks whose rows start at multiples of 8 (preprocess_mask).
+Tensor aligned(const Tensor& mask) {
+  if (!mask || mask.size(-1) % 8 == 0) return mask;
+  const Tensor padded = pad_to_8(mask);
+  return slice(padded, -1, 0, mask.size(-1));
+}
+
+// Heads whose width is no multiple of 8 are padded around the kernel (pad_last_dim).
+Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const int64_t width = q.size(-1);
+  if (width % 8 == 0) return fused(kFlash, q, k, v, {});
+  const Tensor wide_q = pad_to_8(q), wide_k = pad_to_8(k), wide_v = pad_to_8(v);
+  const Tensor out = fused(kFlash, wide_q, wide_k, wide_v, {});
+  return slice(out, -1, 0, width);
 }
 
 // An operator that autocast has cast the arguments of runs without autocast.
@@ -173,16 +210,23 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
     o.mask = additive(o.mask, q.dtype());
     return fused(kCpu, q, k, v, o.mask);
   }
-  const bool half = q.dtype() == DType::bf16 || q.dtype() == DType::f16;
-  if (half && !o.mask && one_width && q.size(-1) <= 256) return fused(kFlash, q, k, v, {});
-  o.mask = additive(o.mask, q.dtype());
-  return fused(kEfficient, q, k, v, o.mask);
+  switch (sdp_kernel(q, k, v, o)) {
+    case SdpKernel::flash:
+      return flash(q, k, v);
+    case SdpKernel::cudnn:
+      return fused(kCudnn, q, k, v, additive(o.mask, q.dtype()));
+    case SdpKernel::efficient:
+      return fused(kEfficient, q, k, v, aligned(additive(o.mask, q.dtype())));
+    case SdpKernel::math:
+      break;
+  }
+  return math(q, k, v, o);
 }
 
 Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double) {
   const Tensor heads_q = transpose(q, 1, 2), heads_k = transpose(k, 1, 2),
                heads_v = transpose(v, 1, 2);
-  const Tensor out = fused(kFlash, heads_q, heads_k, heads_v, {});
+  const Tensor out = fused(kFlash2, heads_q, heads_k, heads_v, {});
   return transpose(out, 1, 2);
 }
 

@@ -50,6 +50,8 @@ class Session {
   Version torch;
   /// A TorchDispatchMode watches: gradients that meet are summed into a new tensor, never in place.
   bool watched = false;
+  /// Of the GPU, major · 10 + minor: it decides which attention kernels run.
+  int compute_capability = 80;
   bool rounds_to_512 = false;  ///< the CUDA caching allocator's smallest block
   std::optional<DType> autocast;
 
