@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "lower/huggingface/module.h"
@@ -35,13 +36,18 @@ std::vector<size_t> in_order(size_t count) {
   return out;
 }
 
+// Parameters by block of the walk and place in its graph.
+using ParamSet = std::set<std::pair<size_t, size_t>>;
+
 class Step {
  public:
-  Step(const Job& job, Grain grain, Layers layers)
+  // `idle`: trainable parameters that no gradient reaches, and so have no states.
+  Step(const Job& job, Grain grain, Layers layers, ParamSet idle)
       : job_(job),
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
         layers_(layers),
+        idle_(std::move(idle)),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
         row_(family_row(job.model)) {
@@ -69,6 +75,16 @@ class Step {
     f.outputs.clear();
     step();
     return std::move(out_);
+  }
+
+  ParamSet unreached() const {
+    ParamSet out;
+    for (size_t w = 0; w < walked_.size(); ++w) {
+      const hf::Params& params = *walked_[w].params;
+      for (size_t i = 0; i < params.size(); ++i)
+        if (params.graph().params[i].trainable && !params.leaf(i).reached) out.emplace(w, i);
+    }
+    return out;
   }
 
  private:
@@ -110,7 +126,8 @@ class Step {
   void place_states() {
     const OptimizerSetup setup = optimizer_setup(s_, job_.backend);
     const bool accumulates = s_.micro_batches() > 1;
-    for (const Walked& w : walked_) {
+    for (size_t at = 0; at < walked_.size(); ++at) {
+      const Walked& w = walked_[at];
       const Graph& graph = w.params->graph();
       const bool ends = w.block->part != BlockPart::layer;
       for (size_t i : ends ? in_order(graph.params.size()) : registration_order(graph, row_)) {
@@ -120,6 +137,7 @@ class Step {
         out_.parameters = checked_add(out_.parameters, elements);
         if (!p.trainable) continue;
         out_.trainable = checked_add(out_.trainable, elements);
+        if (idle_.contains({at, i})) continue;
         const Bytes bytes = Bytes(leaf.value.bytes()) * leaf.copies;
         const bool hidden = !(ends && p.dims == 2);
         const std::span shape(p.shape.data(), static_cast<size_t>(p.dims));
@@ -235,6 +253,7 @@ class Step {
   const Strategy& s_;
   Program program_;
   Layers layers_;
+  ParamSet idle_;
   aten::Session session_;
   const hf::Family& family_;
   FamilyRow row_;
@@ -251,7 +270,10 @@ class Step {
 
 EagerStep eager_step(const Job& job, Grain grain, Layers layers) {
   pytorch::require_modelled(job);
-  return Step(job, grain, layers).run();
+  Step step(job, grain, layers, {});
+  EagerStep out = step.run();
+  const ParamSet idle = step.unreached();
+  return idle.empty() ? out : Step(job, grain, layers, idle).run();
 }
 
 }  // namespace memplan

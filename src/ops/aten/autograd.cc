@@ -236,6 +236,7 @@ class Engine {
 
   void accumulate_grad(Leaf& leaf, Tensor grad) {
     if (!grad) return;
+    leaf.reached = true;
     if (leaf.grad || leaf.grad_exists) return session_.ledger.note("aten.add_.Tensor");
     if (leaf.in_bucket) return;
     if (!leaf.value || (grad->refs == 1 && grad.strides_match(leaf.value))) {

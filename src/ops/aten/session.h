@@ -22,6 +22,7 @@ struct Leaf {
   Ref<Node> accumulate;
   int64_t copies = 1;        ///< equal parameters it stands for
   bool grad_exists = false;  ///< from an earlier micro-batch; counted by its owner
+  bool reached = false;      ///< by a gradient of this backward
   bool in_bucket = false;    ///< DDP copies a new gradient into its bucket and drops it
 };
 
