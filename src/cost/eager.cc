@@ -51,7 +51,7 @@ class Step {
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
         row_(family_row(job.model)) {
-    session_.watched = job.backend == Backend::cpu;
+    session_.watched = grain == Grain::requested;
     hf::require_peft_forward(job, program_);
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;

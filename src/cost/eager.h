@@ -29,7 +29,7 @@ struct EagerStep {
 
 /// What `eager_step` counts in.
 enum class Grain : uint8_t {
-  requested,  ///< bytes as asked for: what traces of tensors hold
+  requested,  ///< bytes as asked for, of the tensors that a TorchDispatchMode sees: traces
   blocks,     ///< rounded up to 512 bytes each, as the CUDA caching allocator hands them out
 };
 

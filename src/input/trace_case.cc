@@ -220,6 +220,17 @@ void add_cuda_figures(const JsonNode& cuda, std::vector<Measurement>& out) {
   out.push_back({"cuda.device", checked_add(reserved, bytes(cuda.at("outside_allocator")))});
 }
 
+// The GPU that the driver names; one that is no preset counts by its memory.
+void place_on_device(const JsonNode& cuda, Job& job) {
+  const auto device = cuda.find("device");
+  if (!device) return;
+  try {
+    job.cluster.gpu = find_gpu(device->text());
+  } catch (const Error&) {
+    job.cluster.gpu = custom_gpu(Bytes(bytes(cuda.at("device_total"))));
+  }
+}
+
 }  // namespace
 
 bool is_trace(const JsonNode& line) { return line.find("case") && line.find("mode"); }
@@ -245,6 +256,7 @@ MeasuredCase read_trace(const JsonNode& line) {
     out.job = read_job(line, given);
     out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;
     out.job->fake_tensors = mode == "fake";
+    if (mode == "cuda") place_on_device(line.at("cuda"), *out.job);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::not_modelled) throw;
     out.refused = error.problem();

@@ -143,6 +143,19 @@ TEST_CASE("figures of a GPU are those of fit") {
   CHECK(one.figures.front().answered == Answered::by_step);
 }
 
+TEST_CASE("the GPU is the one the driver names") {
+  const auto gpu = [](std::string_view device) {
+    const std::string cuda = R"(, "cuda": {"allocated": 5, "reserved": 8, "outside_allocator": 2, )"
+                             R"("device_total": 1000, "device": ")" +
+                             std::string(device) + "\"}";
+    return read(line_of("", "cuda", cuda)).job->cluster.gpu;
+  };
+  CHECK(gpu("NVIDIA H100 80GB HBM3").name == "h100-80g");
+  CHECK(gpu("NVIDIA A100-SXM4-80GB").name == "a100-80g");
+  CHECK(gpu("NVIDIA GeForce RTX 4090").name == "rtx-4090");
+  CHECK(gpu("Quadro P400").memory == Bytes(1000));
+}
+
 TEST_CASE("a step that ran out of memory measured nothing") {
   const MeasuredCase one =
       read(R"({"id": "x", "mode": "cuda", "case": {}, "cuda": {"oom": true}})");

@@ -85,7 +85,8 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
     const Tensor so = ko.get();
     const Tensor sl = kl.get();
     Session& s = g.session();
-    const std::vector<Tensor> scratch = sdp_backward_scratch(kernel->scratch, sq, sk, sv);
+    std::vector<Tensor> scratch;
+    if (!s.watched) scratch = sdp_backward_scratch(kernel->scratch, sq, sk, sv);
     Tensor dq = heads_inside(s, sq.sizes(), sq.dtype());
     Tensor dk = heads_inside(s, sk.sizes(), sk.dtype());
     Tensor dv = heads_inside(s, sv.sizes(), sv.dtype());

@@ -49,7 +49,8 @@ class Session {
   Ledger ledger;
   Backend backend;
   Version torch;
-  /// A TorchDispatchMode watches: gradients that meet are summed into a new tensor, never in place.
+  /// A TorchDispatchMode watches: gradients that meet are summed into a new tensor, never in place,
+  /// and what a kernel allocates for itself is not seen.
   bool watched = false;
   /// Of the GPU, major · 10 + minor: it decides which attention kernels run.
   int compute_capability = 80;
