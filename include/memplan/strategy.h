@@ -59,13 +59,21 @@ enum class OptimizerImpl : uint8_t {
   forloop,    ///< one parameter after the other
 };
 
-/// How the loss of a language model is computed.
+/// How the loss of a language model is computed: by transformers, or as a program does it.
 enum class LossKind : uint8_t {
-  cross_entropy,  ///< logits as a tensor, up-cast to fp32
-  liger,          ///< Liger's fused linear cross-entropy, in chunks of tokens
-  unsloth,        ///< Unsloth's fused linear cross-entropy
-  chunked,        ///< torchtune's and torchtitan's: logits of a few chunks of the sequence
+  cross_entropy,       ///< logits as a tensor, up-cast to fp32
+  liger,               ///< Liger's fused linear cross-entropy, in chunks of tokens
+  unsloth,             ///< Unsloth's fused linear cross-entropy
+  torchtune_chunked,   ///< logits in chunks of the sequence, each up-cast by itself
+  torchtune_linear,    ///< head and loss together, in chunks of the tokens that count
+  torchtitan,          ///< logits as a tensor, up-cast to fp32, labels shifted beforehand
+  torchtitan_chunked,  ///< head, loss and their backward, one chunk of the sequence at a time
+  litgpt_full,         ///< logits as a tensor, loss in chunks of 128 tokens
+  litgpt_chunked,      ///< head and loss in chunks of 128 tokens
 };
+
+/// Whether Strategy::loss_chunks belongs to it.
+bool has_chunks(LossKind loss);
 
 /// Whose kernels run norms, rotary embedding and gated activations.
 enum class KernelKind : uint8_t {
@@ -149,7 +157,7 @@ struct Strategy {
   AttentionKind attention = AttentionKind::unfused;
   bool padding_mask = false;  ///< batches come with an attention mask that masks something
   LossKind loss = LossKind::cross_entropy;
-  int64_t loss_chunks = 8;  ///< of LossKind::chunked
+  int64_t loss_chunks = 8;  ///< of losses that let them be chosen: torchtune's, torchtitan's
   KernelKind kernels = KernelKind::eager;
   bool keep_outputs = false;  ///< the training loop holds the model's outputs during backward
   Quantization quantization;  ///< of frozen weights

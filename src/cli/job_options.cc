@@ -121,9 +121,11 @@ class Builder {
   void refuse_eager_settings() const {
     const Strategy& s = out_.job.strategy;
     const Given* chunks = find("--loss-chunks");
-    if (chunks && s.loss != LossKind::chunked && !is_plain(*chunks))
-      throw Error(ErrorKind::bad_input, chunks->where, "belongs to --loss chunked",
-                  "add it, or leave the chunks away");
+    if (chunks && !has_chunks(s.loss) && !is_plain(*chunks))
+      throw Error(ErrorKind::bad_input, chunks->where,
+                  "belongs to losses whose chunks can be chosen",
+                  "add --loss torchtune-chunked, torchtune-linear or torchtitan-chunked, or leave "
+                  "the chunks away");
     if (runs_eagerly(s.framework)) return;
     const std::string framework(to_string(s.framework));
     const auto refuse = [&](const Given& given) {

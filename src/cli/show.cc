@@ -145,7 +145,7 @@ struct Topic {
   std::string_view name, summary;
   Records (*records)();
 };
-constexpr std::array<Topic, 14> kTopics{{
+constexpr std::array<Topic, 15> kTopics{{
     {"models", "presets for MODEL", models},
     {"gpus", "presets for --gpu", gpus},
     {"nodes", "presets for --cluster", nodes},
@@ -156,6 +156,7 @@ constexpr std::array<Topic, 14> kTopics{{
     {"recompute", "--recompute", names<Recompute>},
     {"attention", "--attention", names<AttentionKind>},
     {"activations", "--activations", names<ActivationModel>},
+    {"losses", "--loss", names<LossKind>},
     {"peft", "--peft", names<PeftKind>},
     {"offload", "places for --offload", names<Placement>},
     {"data-parallel", "--data-parallel", names<DataParallelKind>},

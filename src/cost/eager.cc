@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
 #include "lower/program.h"
@@ -69,7 +70,7 @@ class Step {
       logits.reset();
       f.outputs.clear();
     }
-    out_.activations = Bytes(session_.ledger.live() - fixed_);
+    out_.activations = Bytes(session_.ledger.live() - fixed_ - gradients_made());
     backward(std::move(loss));
     logits.reset();
     f.outputs.clear();
@@ -183,6 +184,14 @@ class Step {
     return f;
   }
 
+  // Gradients that a loss with a backward of its own has left in the forward.
+  int64_t gradients_made() const {
+    int64_t sum = 0;
+    for (const auto& leaf : session_.leaves())
+      if (leaf->grad) sum += checked_mul(session_.rounded(leaf->grad.bytes()), leaf->copies);
+    return sum;
+  }
+
   Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
     if (w.block->part == BlockPart::bridge)
       return family_.bridge(f, *w.params, *walked_.front().params, hidden);
@@ -220,7 +229,7 @@ class Step {
     const hf::Params& head = *walked_.back().params;
     hidden = family_.finish(f, head, hidden);
     f.release_locals();
-    loss = family_.loss(f, head, *first.params, hidden, logits);
+    loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
     session_.autocast.reset();
     session_.leave_autocast();
   }

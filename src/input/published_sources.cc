@@ -84,8 +84,6 @@ PeftSpec described_lora(const JsonNode& peft, std::span<const TargetName> names)
   return out;
 }
 
-// litgpt's finetune/lora.py at 8641822: logits in chunks of 128 tokens (lm_head_chunk_size).
-constexpr int64_t kLitgptChunk = 128;
 constexpr auto kLitgptTargets = std::to_array<TargetName>(
     {{"query", "q_proj"}, {"key", "k_proj"}, {"value", "v_proj"}, {"projection", "o_proj"}});
 
@@ -93,12 +91,12 @@ Job read_litgpt(const JsonNode& line) {
   Job job = one_gpu_job(line, Framework::pytorch);
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line);
-  s.loss = LossKind::chunked;
-  s.loss_chunks = ceil_div(s.sequence, kLitgptChunk);
+  s.loss = LossKind::litgpt_full;  // finetune/full.py
   if (const auto global = line.find("global_batch"); global && !global->is_null())
     s.global_batch = global->count();
   const auto peft = peft_of(line);
   if (!peft) return job;
+  s.loss = LossKind::litgpt_chunked;  // finetune/lora.py
   const JsonNode method = peft->at("method");
   if (!method.text().starts_with("lora"))
     throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
@@ -138,7 +136,7 @@ Job read_torchtune(const JsonNode& line) {
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line);
   s.compile = published_flag(line, "compile");
-  if (published_flag(line, "chunked_ce")) s.loss = LossKind::chunked;  // 8 chunks, as memplan's
+  if (published_flag(line, "chunked_ce")) s.loss = LossKind::torchtune_chunked;
   if (const auto peft = peft_of(line)) {
     if (peft->at("method").text().starts_with("qlora") && s.quantization.kind == QuantKind::none)
       s.quantization = {QuantKind::nf4, true};

@@ -101,6 +101,14 @@ void read_quantization(const JsonNode& node, Draft& draft) {
     throw not_modelled(*prepare, "prepare_model_for_kbit_training is not modelled");
 }
 
+void read_loss(const JsonNode& node, Draft& draft) {
+  if (node.is_null()) return;
+  refuse_unknown_keys(node, {"name", "chunks"});
+  Strategy& s = draft.job.strategy;
+  s.loss = name_or_refuse<LossKind>(node.at("name"), "loss");
+  if (const auto chunks = node.find("chunks")) s.loss_chunks = chunks->count();
+}
+
 void read_trainable(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
   Trainable& trainable = draft.job.strategy.trainable;
@@ -155,6 +163,7 @@ constexpr auto kKeys = std::to_array<CaseKey>({{"id", read_id},
                                                {"micro_batches", read_micro_batches},
                                                {"peft", read_peft},
                                                {"quantization", read_quantization},
+                                               {"loss", read_loss},
                                                {"trainable", read_trainable},
                                                {"parallel", read_parallel}});
 

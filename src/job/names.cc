@@ -91,9 +91,22 @@ const std::vector<NameRow<LossKind>>& names_of<LossKind>() {
       {LossKind::cross_entropy, "cross-entropy", "all logits at once, in fp32"},
       {LossKind::liger, "liger", "Liger's fused linear cross-entropy"},
       {LossKind::unsloth, "unsloth", "Unsloth's fused linear cross-entropy"},
-      {LossKind::chunked, "chunked", "logits of one chunk of the sequence at a time"},
+      {LossKind::torchtune_chunked, "torchtune-chunked",
+       "torchtune 0.6: logits in chunks of the sequence, each up-cast by itself"},
+      {LossKind::torchtune_linear, "torchtune-linear",
+       "torchtune 0.7: head and loss together, a chunk of tokens after the other"},
+      {LossKind::torchtitan, "torchtitan", "all logits at once, in fp32, summed"},
+      {LossKind::torchtitan_chunked, "torchtitan-chunked",
+       "head, loss and their backward, a chunk of the sequence after the other"},
+      {LossKind::litgpt_full, "litgpt-full", "all logits, then the loss in chunks of 128 tokens"},
+      {LossKind::litgpt_chunked, "litgpt-chunked", "head and loss in chunks of 128 tokens"},
   };
   return rows;
+}
+
+bool has_chunks(LossKind loss) {
+  return loss == LossKind::torchtune_chunked || loss == LossKind::torchtune_linear ||
+         loss == LossKind::torchtitan_chunked;
 }
 
 template <>

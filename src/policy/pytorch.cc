@@ -90,7 +90,7 @@ void require_modelled(const Job& job) {
            "use --transformers-version 5.12.1, or --framework textbook");
   if (s.compile)
     refuse("--compile", "what torch.compile keeps is not modelled yet", "leave it away");
-  if (s.loss != LossKind::cross_entropy)
+  if (s.loss == LossKind::liger || s.loss == LossKind::unsloth)
     refuse("--loss", "the loss '" + std::string(to_string(s.loss)) + "' is not modelled yet",
            "use --loss cross-entropy");
   if (s.kernels != KernelKind::eager)

@@ -27,7 +27,7 @@ expect_err "a bucket holds something"
 expect 2 "${job[@]}" --torch-version two
 expect_err "'two' is not a version"
 expect 2 "${job[@]}" --framework pytorch --loss-chunks 4
-expect_err "belongs to --loss chunked"
+expect_err "belongs to losses whose chunks can be chosen"
 
 # A report of the textbook framework names none of them.
 expect 0 "${job[@]}" --json

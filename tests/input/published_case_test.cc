@@ -40,8 +40,7 @@ TEST_CASE("a litgpt record is a PyTorch job") {
   CHECK(s.framework == Framework::pytorch);
   CHECK(s.micro_batch == 2);
   CHECK(s.sequence == 300);
-  CHECK(s.loss == LossKind::chunked);
-  CHECK(s.loss_chunks == 3);
+  CHECK(s.loss == LossKind::litgpt_chunked);
   CHECK(s.torch == Version{2, 1, 0});
   CHECK(s.precision.name == "bf16");
   CHECK(s.quantization.kind == QuantKind::none);

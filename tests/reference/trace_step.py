@@ -53,6 +53,8 @@ A case (defaults in DEFAULTS below):
   quantization  {"kind": "nf4" or "fp4", "double_quant": bool, "prepare": bool}: linear layers but the head stored by
              bitsandbytes, "weights" being the dtype of the rest and of the products; "prepare" also calls
              peft.prepare_model_for_kbit_training. Mode cpu. The scales count as parameters' bytes.
+  loss       null, or {"name": NAME, "chunks": 8}: the loss of another program, on the model's hidden states
+             (trace_losses.py)
   trainable  {"kind": "bias"}: only the model's biases are trained; {"kind": "last_layers", "layers": N}: embeddings and
              all layers but the last N are frozen
   parallel   {"kind": "none"}
@@ -64,7 +66,7 @@ A case (defaults in DEFAULTS below):
 
 Result, one JSON object a line; all figures are bytes:
   parameters, trainable  numbers of parameters (whole model, not the shard)
-  peft, bitsandbytes     their versions, where a case uses them
+  peft, bitsandbytes     their versions, where a case uses them; so too the package of its "loss"
   categories   live bytes at the end of the second step's forward:
                parameters, gradients, optimizer, buffers, activations
   peak         {phase: bytes} highest live bytes within forward, backward, step,
@@ -90,6 +92,7 @@ import weakref
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import torch.distributed as dist
+import trace_losses
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -224,7 +227,7 @@ def live_bytes(tensors):
     return total
 
 
-def build_model(case, device):
+def build_model(case, device, loss=None):
     import transformers
     config_json = dict(case["config"])
     config = transformers.AutoConfig.for_model(config_json.pop("model_type"), **config_json)
@@ -246,6 +249,8 @@ def build_model(case, device):
     if case.get("quantization"):
         model = quantized(model, case, device)
     model.train()
+    if loss:
+        trace_losses.install(model, loss)
     if case["peft"]:
         import peft
         if case["checkpoint"]:
@@ -463,9 +468,13 @@ def run_steps(case, mode, history, events):
         result["peft"] = importlib.metadata.version("peft")
     if case.get("quantization"):
         result["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
+    loss = None
+    if case.get("loss"):
+        package, version, loss = trace_losses.load(case["loss"])
+        result[package] = version
     mesh = build_mesh(case, device)
     with fake, ledger:
-        model, config = build_model(case, device)
+        model, config = build_model(case, device, loss)
         for tensor in (*model.parameters(), *model.buffers(), *quant_scales(model)):
             ledger.track(tensor)  # loading has threads of its own
         result["parameters"] = sum(stored_numel(p) for p in model.parameters())

@@ -74,14 +74,15 @@ Tensor log_softmax(const Tensor& x) {
   return out;
 }
 
-Tensor nll_loss(const Tensor& x, const Tensor& labels) {
+Tensor nll_loss(const Tensor& x, const Tensor& labels, Reduction reduction) {
   const bool tracked = tracks(x);
   Saved kx, kl, kw;
   if (tracked) {
     kx = Saved(x);
     kl = Saved(labels);
   }
-  Tensor out = allocate(x.session(), {}, x.dtype());
+  const Shape rows = reduction == Reduction::none ? labels.sizes() : Shape{};
+  Tensor out = allocate(x.session(), rows, x.dtype());
   Tensor total = allocate(x.session(), {}, x.dtype());
   x.session().ledger.note("aten.nll_loss_forward.default");
   if (!tracked) return out;
@@ -97,11 +98,11 @@ Tensor nll_loss(const Tensor& x, const Tensor& labels) {
 
 }  // namespace
 
-Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels, Reduction reduction) {
   const bool wide = logits.session().autocast.has_value();
   const Tensor x = wide ? to(logits, DType::f32) : logits;
   const Tensor log_probabilities = log_softmax(x);
-  return nll_loss(log_probabilities, labels);
+  return nll_loss(log_probabilities, labels, reduction);
 }
 
 }  // namespace memplan::aten

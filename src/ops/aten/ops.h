@@ -43,6 +43,7 @@ Tensor rsqrt(const Tensor& x);
 Tensor mean_last(const Tensor& x);  ///< over the last dimension, which stays as 1
 Tensor sum_last(const Tensor& x);   ///< the same, sum
 Tensor sum_dim(const Tensor& x, int dim);
+Tensor sum(const Tensor& x);  ///< of all elements; those of integers and booleans are int64
 /// An activation that keeps its input (silu, gelu…) or its result (relu, tanh, sigmoid), by name:
 /// "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "sigmoid"; gelu_new is
 /// transformers' composite of eight operators. Throws Error{not_modelled} on another.
@@ -109,8 +110,10 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
 /// FlashAttention 2's own package: q, k, v [b, s, heads, d].
 Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double dropout);
 
-/// nn.functional.cross_entropy: logits [N, V], labels [N].
-Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
+enum class Reduction : uint8_t { mean, sum, none };
+/// nn.functional.cross_entropy: logits [N, V], labels [N]. Not reduced, it is [N].
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels,
+                     Reduction reduction = Reduction::mean);
 
 // --- routing ------------------------------------------------------------------------------------
 
@@ -124,6 +127,7 @@ Selected sort(const Tensor& x);
 Tensor gather(const Tensor& x, const Tensor& indices);  ///< over the last dimension
 /// x[rows]: [n, …] at int64 [r] -> [r, …].
 Tensor index_rows(const Tensor& x, const Tensor& rows);
+Tensor index_select(const Tensor& x, const Tensor& rows);  ///< the same, along dimension 0
 Tensor masked_fill_in_place(const Tensor& x, const Tensor& mask);
 /// x /= y. A gradient of y keeps a copy of x.
 Tensor div_in_place(const Tensor& x, const Tensor& y);

@@ -251,6 +251,14 @@ Tensor sum_dim(const Tensor& x, int dim) {
   return out;
 }
 
+Tensor sum(const Tensor& x) {
+  const bool counts = x.dtype() == DType::boolean || x.dtype() == DType::i64;
+  Tensor out = make(x.session(), "aten.sum.default", {}, counts ? DType::i64 : x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [full = x.sizes()](Grads& g) { g.set(0, expand(g.in(), full)); });
+  return out;
+}
+
 Tensor tanh(const Tensor& x) {
   return unary(x, "aten.tanh.default", "aten.tanh_backward.default", Keeps::result);
 }

@@ -35,6 +35,23 @@ Selected selected(const Tensor& x, std::string_view op, int64_t count) {
   return out;
 }
 
+// Keeps the rows' numbers; their gradients are added into zeros.
+Tensor rows_of(const Tensor& x, const Tensor& rows, std::string_view op, std::string_view watched,
+               std::string_view in_place) {
+  const bool tracked = tracks(x);
+  Saved kept;
+  if (tracked) kept = Saved(rows);
+  Shape sizes = x.sizes();
+  sizes[0] = rows.elements();
+  Tensor out = make(x.session(), op, sizes, x.dtype());
+  if (tracked)
+    record({&out}, {&x}, [kept, watched, in_place, full = x.sizes()](Grads& g) {
+      const Tensor at = kept.get();
+      g.set(0, into_zeros(g.session(), full, g.in().dtype(), watched, in_place));
+    });
+  return out;
+}
+
 // Rows of an output of grouped_mm start at 16 bytes
 // (aten/src/ATen/native/GroupedMMUtils.h, create_grouped_gemm_output_tensor).
 Tensor grouped(const Tensor& a, const Shape& sizes) {
@@ -76,19 +93,12 @@ Tensor gather(const Tensor& x, const Tensor& indices) {
 }
 
 Tensor index_rows(const Tensor& x, const Tensor& rows) {
-  const bool tracked = tracks(x);
-  Saved kept;
-  if (tracked) kept = Saved(rows);
-  Shape sizes = x.sizes();
-  sizes[0] = rows.elements();
-  Tensor out = make(x.session(), "aten.index.Tensor", sizes, x.dtype());
-  if (tracked)
-    record({&out}, {&x}, [kept, full = x.sizes()](Grads& g) {
-      const Tensor at = kept.get();
-      g.set(0, into_zeros(g.session(), full, g.in().dtype(), "aten.index_put.default",
-                          "aten._index_put_impl_.default"));
-    });
-  return out;
+  return rows_of(x, rows, "aten.index.Tensor", "aten.index_put.default",
+                 "aten._index_put_impl_.default");
+}
+Tensor index_select(const Tensor& x, const Tensor& rows) {
+  return rows_of(x, rows, "aten.index_select.default", "aten.index_add.default",
+                 "aten.index_add_.default");
 }
 
 Tensor masked_fill_in_place(const Tensor& x, const Tensor& mask) {
