@@ -86,6 +86,9 @@ enum class QuantKind : uint8_t { none, nf4, fp4, int8 };
 struct Quantization {
   QuantKind kind = QuantKind::none;
   bool double_quant = false;  ///< the blocks' scales are quantized too
+  /// peft.prepare_model_for_kbit_training has run: whatever is not quantized is fp32.
+  bool prepared = true;
+  std::optional<DType> compute = {};  ///< bnb_4bit_compute_dtype; empty: the job's 16-bit type
 };
 
 /// The version of a library that a fact holds for.

@@ -182,6 +182,14 @@ class Builder {
     }
   }
 
+  static bool is_prepared(const Strategy& s) {
+    return s.quantization.kind != QuantKind::none && s.quantization.prepared;
+  }
+  void refine_precision() {
+    for (const char* option : {"--weight-dtype", "--grad-dtype", "--optimizer-dtype"})
+      if (const Given* refined = find(option)) apply(*find_setting(option), *refined);
+  }
+
   // Volta and Turing have no bf16 units (compute capability below 8).
   void fill_precision() {
     Job& job = out_.job;
@@ -191,10 +199,16 @@ class Builder {
     if (!find("--precision") && !has_bf16) {
       const bool eager = runs_eagerly(job.strategy.framework);
       precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
-      for (const char* option : {"--weight-dtype", "--grad-dtype", "--optimizer-dtype"})
-        if (const Given* refined = find(option)) apply(*find_setting(option), *refined);
+      refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
       from("precision", "default of a GPU without bf16");
+    } else if (!find("--precision") && is_prepared(job.strategy)) {
+      precision = parse_precision("amp-bf16", "--precision");
+      refine_precision();
+      assume(
+          "precision amp-bf16: autocast, as Trainer's bf16=True, over the fp32 that "
+          "prepare_model_for_kbit_training leaves");
+      from("precision", "default of quantized weights");
     } else if (!find("--precision")) {
       assume("precision " + precision.name);
     } else if (!has_bf16 && precision.activation == DType::bf16) {

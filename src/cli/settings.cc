@@ -132,11 +132,18 @@ void clip(Job& job, std::string_view text, std::string_view where) {
 }
 void quantization(Job& job, std::string_view text, std::string_view where) {
   constexpr std::string_view kTwice = "-dq";
-  Quantization out;
+  Quantization& out = job.strategy.quantization;
   out.double_quant = text == "nf4-dq" || text == "fp4-dq";
   if (out.double_quant) text.remove_suffix(kTwice.size());
   out.kind = parse_name<QuantKind>(text, where);
-  job.strategy.quantization = out;
+}
+void compute_dtype(Job& job, std::string_view text, std::string_view where) {
+  const DType dtype = parse_dtype(text, where);
+  if (dtype == DType::f8) bad(where, "bitsandbytes does not multiply in fp8", "write bf16");
+  job.strategy.quantization.compute = dtype;
+}
+void prepare_kbit(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.quantization.prepared = parse_flag(text, where);
 }
 void bucket_size(Job& job, std::string_view text, std::string_view where) {
   const Bytes size = parse_bytes(text, where);
@@ -227,6 +234,10 @@ constexpr auto kRows = std::to_array<SettingRow>({
      false, flag<&Strategy::keep_outputs>},
     {"--quantization", "NAME", "of frozen weights: none, nf4, nf4-dq, fp4, fp4-dq, int8 (none)",
      eager, true, quantization},
+    {"--compute-dtype", "DTYPE", "of products with 4-bit weights (the job's 16-bit type)", eager,
+     true, compute_dtype},
+    {"--prepare-kbit", "BOOL", "prepare_model_for_kbit_training: fp32 where not quantized (true)",
+     eager, true, prepare_kbit},
     {"--compile", "", "torch.compile", eager, false, flag<&Strategy::compile>},
     {"--bucket-view", "", "DDP's gradient_as_bucket_view", eager, false,
      flag<&Strategy::gradient_as_bucket_view>},

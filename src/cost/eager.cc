@@ -11,6 +11,7 @@
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
+#include "lower/huggingface/quantized.h"
 #include "lower/program.h"
 #include "lower/registration.h"
 #include "lower/stretches.h"
@@ -54,6 +55,7 @@ class Step {
         row_(family_row(job.model)) {
     session_.watched = grain == Grain::requested;
     hf::require_peft_forward(job, program_);
+    hf::require_quantized_forward(job, program_);
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
   }
@@ -93,8 +95,7 @@ class Step {
 
   void walk_block(int32_t index, int64_t copies, int stretch) {
     const Block& b = block(index);
-    walked_.push_back(
-        {&b, std::make_unique<hf::Params>(session_, b.graph, s_.precision, copies), stretch});
+    walked_.push_back({&b, std::make_unique<hf::Params>(session_, b.graph, job_, copies), stretch});
   }
 
   // The model's blocks in order; runs of layers become stretches.
@@ -134,7 +135,10 @@ class Step {
       for (size_t i : ends ? in_order(graph.params.size()) : registration_order(graph, row_)) {
         const Param& p = graph.params[i];
         aten::Leaf& leaf = w.params->leaf(i);
-        const int64_t elements = checked_mul(p.elements(), leaf.copies);
+        const int64_t own = leaf.quantized
+                                ? aten::quantized_elements(*leaf.quantized, leaf.value.sizes())
+                                : p.elements();
+        const int64_t elements = checked_mul(own, leaf.copies);
         out_.parameters = checked_add(out_.parameters, elements);
         if (!p.trainable) continue;
         out_.trainable = checked_add(out_.trainable, elements);
@@ -163,6 +167,7 @@ class Step {
     out_.buffers += peft_buffers_;
     session_.ledger.add(out_.buckets.count());
     session_.ledger.add(pytorch::import_leftovers(job_).count());
+    session_.ledger.add(hf::quantization_tables(job_, program_).count());
   }
 
   hf::Forward start() {

@@ -69,13 +69,14 @@ struct QuantRow {
   std::string_view part;
   Quantization value;
 };
+// By litgpt and torchtune, which leave all else in 16 bits.
 constexpr auto kQuantizations = std::to_array<QuantRow>({
-    {"bnb.nf4-dq", {QuantKind::nf4, true}},
-    {"bnb.nf4", {QuantKind::nf4, false}},
-    {"bnb.fp4-dq", {QuantKind::fp4, true}},
-    {"bnb.fp4", {QuantKind::fp4, false}},
-    {"bnb.int8", {QuantKind::int8, false}},
-    {"nf4", {QuantKind::nf4, true}},  // torchao's NF4Tensor quantizes the scales too
+    {"bnb.nf4-dq", {QuantKind::nf4, true, false}},
+    {"bnb.nf4", {QuantKind::nf4, false, false}},
+    {"bnb.fp4-dq", {QuantKind::fp4, true, false}},
+    {"bnb.fp4", {QuantKind::fp4, false, false}},
+    {"bnb.int8", {QuantKind::int8, false, false}},
+    {"nf4", {QuantKind::nf4, true, false}},  // torchao's NF4Tensor quantizes the scales too
 });
 
 struct OptimizerRow {

@@ -93,12 +93,14 @@ void read_peft(const JsonNode& node, Draft& draft) {
 
 void read_quantization(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
-  refuse_unknown_keys(node, {"kind", "double_quant", "prepare"});
+  refuse_unknown_keys(node, {"kind", "double_quant", "prepare", "compute"});
   Quantization& quantization = draft.job.strategy.quantization;
   quantization.kind = name_or_refuse<QuantKind>(node.at("kind"), "quantization");
   if (const auto twice = node.find("double_quant")) quantization.double_quant = twice->boolean();
-  if (const auto prepare = node.find("prepare"); prepare && prepare->boolean())
-    throw not_modelled(*prepare, "prepare_model_for_kbit_training is not modelled");
+  const auto prepare = node.find("prepare");
+  quantization.prepared = prepare && prepare->boolean();
+  if (const auto compute = node.find("compute"))
+    quantization.compute = parse_dtype(compute->text(), compute->where());
 }
 
 void read_loss(const JsonNode& node, Draft& draft) {
@@ -197,6 +199,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   if (!draft.dropout) job.model.dropout = {};
   fill_default_targets(s.peft, job.model.family, line.where());
   s.precision = plain_precision(draft.weights, draft.autocast);
+  if (!s.quantization.compute) s.quantization.compute = draft.weights;
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
   place_on_any_gpu(job);
   if (const auto torch = line.find("torch")) s.torch = parse_version(torch->text(), torch->where());

@@ -95,6 +95,9 @@ struct FamilyRow {
   AttentionRow attention = {};
   MlpRow mlp = {};
   MoeRow moe = {};
+  // What bitsandbytes leaves as it is:
+  bool own_linear = false;          ///< linear layers are of a class of the family's own
+  std::string_view kept_wide = {};  ///< end of the names of _keep_in_fp32_modules
 
   /// Puts what the config decides into a copy of the row.
   void (*adapt)(const ModelSpec&, FamilyRow&) = nullptr;

@@ -229,6 +229,7 @@ constexpr std::array kTable = {
                       .up = "mlp.dense_h_to_4h",
                       .down = "mlp.dense_4h_to_h",
                       .bias = Bias::config},
+              .own_linear = true,  // FalconLinear
               .adapt = adapt_falcon},
     FamilyRow{.name = "phi",
               .final_norm = "final_layernorm",
@@ -286,7 +287,8 @@ constexpr std::array kTable = {
               .form = Form::t5,
               .base = "transformer.",  // of a classifier; absent otherwise
               .embedding = "shared",
-              .attention = {.bias = Bias::never, .out_bias = Bias::never}},
+              .attention = {.bias = Bias::never, .out_bias = Bias::never},
+              .kept_wide = "wo"},
 };
 
 }  // namespace

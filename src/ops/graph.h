@@ -59,6 +59,7 @@ struct Param {
   bool trainable = true;
   bool adapter = false;  ///< added by parameter-efficient fine-tuning
   bool norm = false;     ///< weight or bias of a norm
+  bool linear = false;   ///< weight of an nn.Linear or Conv1D that is not the head
   /// Stored in this type whatever the model's weights are: peft casts adapters of a bf16 or fp16
   /// model to fp32 (autocast_adapter_dtype).
   std::optional<DType> dtype = {};

@@ -79,6 +79,7 @@ TensorId linear(Graph& g, TensorId x, const Linear& spec) {
   const int64_t out = spec.cut == Cut::dim0 ? share : spec.out;
   Param weight = make_param(spec.name + ".weight", {spec.out, spec.in}, spec.cut, parts);
   weight.part_size = spec.part_size;
+  weight.linear = spec.module;
   if (spec.transposed) {
     std::swap(weight.shape[0], weight.shape[1]);
     if (weight.cut != Cut::replicated) weight.cut = weight.cut == Cut::dim0 ? Cut::dim1 : Cut::dim0;

@@ -9,6 +9,26 @@ namespace {
 
 bool wrapped(const Strategy& s) { return s.data_parallel == DataParallelKind::ddp && s.dp > 1; }
 
+void add_quantization(const Job& job, std::vector<std::string>& out) {
+  const Strategy& s = job.strategy;
+  std::string stored = "bitsandbytes 0.50 stores all linear layers but the head";
+  if (job.model.moe.experts > 0)
+    stored += ", not the experts, which transformers 5 keeps as parameters of three dimensions";
+  out.push_back(stored);
+  out.push_back(s.quantization.prepared
+                    ? "prepare_model_for_kbit_training: all that is not quantized is fp32"
+                    : "without prepare_model_for_kbit_training");
+  if (s.quantization.kind == QuantKind::int8) {
+    out.push_back("no column of the activations is an outlier (llm_int8_threshold)");
+    if (s.recompute == Recompute::full)
+      out.push_back(
+          "each int8 layer keeps its input in spite of checkpointing (use_reentrant=False)");
+  } else {
+    out.push_back(
+        "forward unpacks each 4-bit weight, as it does for more than some hundred tokens");
+  }
+}
+
 }  // namespace
 
 Bytes bucket_bytes(const Strategy& s, Bytes trained) { return wrapped(s) ? trained : Bytes(0); }
@@ -97,8 +117,6 @@ void require_modelled(const Job& job) {
     refuse("--kernels",
            "the kernels '" + std::string(to_string(s.kernels)) + "' are not modelled yet",
            "use --kernels eager");
-  if (s.quantization.kind != QuantKind::none)
-    refuse("--quantization", "quantized weights are not modelled yet", "leave it away");
 }
 
 std::vector<std::string> not_modelled(const Job& job) {
@@ -125,6 +143,7 @@ std::vector<std::string> assumptions(const Job& job) {
                     : "the model's outputs are dropped before backward, as HuggingFace's "
                       "Trainer does");
   if (s.dp > 1) out.push_back("DistributedDataParallel with its gradient buckets");
+  if (s.quantization.kind != QuantKind::none) add_quantization(job, out);
   return out;
 }
 

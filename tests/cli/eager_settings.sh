@@ -6,7 +6,8 @@ job=(fit gpt2 --gpu a100-80g)
 
 # The textbook framework does not know them, and says what would.
 for option in "--optimizer-impl fused" "--galore-rank 64" "--clip true" --padding-mask "--loss liger" \
-  "--kernels liger" --keep-outputs "--quantization nf4" --compile --bucket-view "--bucket-size 1MiB" \
+  "--kernels liger" --keep-outputs "--quantization nf4" "--compute-dtype bf16" "--prepare-kbit false" \
+  --compile --bucket-view "--bucket-size 1MiB" \
   "--torch-version 2.9" "--transformers-version 4.57.1" "--attention sdpa"; do
   # shellcheck disable=SC2086
   expect 4 "${job[@]}" $option
@@ -20,6 +21,10 @@ expect 2 "${job[@]}" --quantization nf5
 expect_err "--quantization: 'nf5' is not a known name"
 expect 2 "${job[@]}" --quantization int8-dq
 expect_err "'int8-dq'"
+expect 2 "${job[@]}" --framework huggingface --compute-dtype fp8
+expect_err "--compute-dtype: bitsandbytes does not multiply in fp8"
+expect 2 "${job[@]}" --framework huggingface --quantization nf4
+expect_err "--quantization: quantized weights cannot be trained"
 expect 2 "${job[@]}" --clip maybe
 expect_err "write --clip true or --clip false"
 expect 2 "${job[@]}" --bucket-size 0

@@ -14,6 +14,7 @@ traces() { expect 0 validate "$reference/torch_traces$1.jsonl" "${bounds[@]}"; }
 traces ''
 traces _more        # other families, shapes and methods
 traces _optimizers
+traces _quantized   # bitsandbytes on the CPU
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
 

@@ -102,8 +102,16 @@ TEST_CASE("LoRA's arguments") {
 }
 
 TEST_CASE("quantized weights, and a part of the model trained") {
-  CHECK(strategy_of(R"("quantization": {"kind": "nf4", "double_quant": true})")
-            .quantization.double_quant);
+  const Quantization q =
+      strategy_of(R"("quantization": {"kind": "nf4", "double_quant": true})").quantization;
+  CHECK(q.double_quant);
+  CHECK_FALSE(q.prepared);
+  CHECK(q.compute == DType::bf16);  // the tracer's: that of the weights
+  const Quantization other =
+      strategy_of(R"("quantization": {"kind": "fp4", "prepare": true, "compute": "float32"})")
+          .quantization;
+  CHECK(other.prepared);
+  CHECK(other.compute == DType::f32);
   CHECK(strategy_of(R"("trainable": {"kind": "last_layers", "layers": 1})").trainable.layers == 1);
 }
 

@@ -50,9 +50,10 @@ A case (defaults in DEFAULTS below):
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
   peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
-  quantization  {"kind": "nf4" or "fp4", "double_quant": bool, "prepare": bool}: linear layers but the head stored by
-             bitsandbytes, "weights" being the dtype of the rest and of the products; "prepare" also calls
-             peft.prepare_model_for_kbit_training. Mode cpu. The scales count as parameters' bytes.
+  quantization  {"kind": "nf4", "fp4" or "int8", "double_quant": bool, "prepare": bool, "compute": dtype}: linear layers
+             but the head stored by bitsandbytes, "weights" being the dtype of the rest and, without "compute", of
+             4-bit products; "prepare" also calls peft.prepare_model_for_kbit_training. Mode cpu. The scales count
+             as parameters' bytes.
   loss       null, or {"name": NAME, "chunks": 8}: the loss of another program, on the model's hidden states
              (trace_losses.py)
   trainable  {"kind": "bias"}: only the model's biases are trained; {"kind": "last_layers", "layers": N}: embeddings and
@@ -270,9 +271,13 @@ def quantized(model, case, device):
     import tempfile
     import transformers
     plan, dtype = case["quantization"], getattr(torch, case["weights"])
-    settings = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type=plan["kind"], bnb_4bit_compute_dtype=dtype,
-        bnb_4bit_use_double_quant=plan.get("double_quant", False))
+    if plan["kind"] == "int8":
+        settings = transformers.BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        settings = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=plan["kind"],
+            bnb_4bit_compute_dtype=getattr(torch, plan.get("compute", case["weights"])),
+            bnb_4bit_use_double_quant=plan.get("double_quant", False))
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         model = type(model).from_pretrained(
@@ -295,6 +300,11 @@ def quant_scales(model):
         while state is not None:
             yield from (t for t in (state.absmax, state.code, state.offset) if isinstance(t, torch.Tensor))
             state = state.state2
+    for module in model.modules():  # int8: on the weight until the first forward, then on the module's state
+        for holder in (getattr(module, "weight", None), getattr(module, "state", None)):
+            scale = getattr(holder, "SCB", None)
+            if isinstance(scale, torch.Tensor):
+                yield scale
 
 
 def stored_numel(p):

@@ -39,6 +39,8 @@ TEST_CASE("what PyTorch jobs are told apart by stands in their requests alone") 
   job.strategy.optimizer_impl = OptimizerImpl::foreach_;
   CHECK(value_of(job, "torch_version") == "2.14.1");
   CHECK(value_of(job, "quantization") == "nf4-dq");
+  CHECK(value_of(job, "prepare_kbit") == "true");
+  CHECK(value_of(job, "compute_dtype") == "-");
   CHECK(value_of(job, "clip") == "true");
   CHECK(value_of(job, "optimizer_impl") == "foreach");
   CHECK(value_of(job, "bucket_size") == "26214400");

@@ -1,6 +1,7 @@
 // Masks (transformers/masking_utils.py) and attention functions (integrations/sdpa_attention.py,
 // integrations/flash_attention.py, eager_attention_forward of the models).
 #include "lower/huggingface/module.h"
+#include "lower/huggingface/quantized.h"
 
 namespace memplan::hf {
 
@@ -83,6 +84,14 @@ void masks(Forward& f, AttentionKind kind, bool forced) {
   if (sliding) f.sliding_mask = mask_for(f, kind, forced, true);
 }
 
+// integrations/flash_attention.py, get_target_dtype: the kernels take no fp32.
+DType flash_dtype(const Forward& f, DType query) {
+  const Strategy& s = f.job.strategy;
+  if (query != DType::f32) return query;
+  if (f.session.autocast) return *f.session.autocast;
+  return s.quantization.kind == QuantKind::none ? query : quant_format(s).loaded;
+}
+
 }  // namespace
 
 void prepare_positions(Forward& f) {
@@ -105,7 +114,10 @@ Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& 
       return eager_attention(q, k, v, call);
     case AttentionKind::flash: {
       const Tensor tq = transpose(q, 1, 2), tk = transpose(k, 1, 2), tv = transpose(v, 1, 2);
-      return flash_attention_2(tq, tk, tv, call.dropout);
+      const DType narrow = flash_dtype(f, q.dtype());
+      if (q.dtype() == narrow) return flash_attention_2(tq, tk, tv, call.dropout);
+      const Tensor nq = to(tq, narrow), nk = to(tk, narrow), nv = to(tv, narrow);
+      return flash_attention_2(nq, nk, nv, call.dropout);
     }
     case AttentionKind::sdpa:
       break;

@@ -3,22 +3,32 @@
 #include <string>
 
 #include "lower/huggingface/peft.h"
+#include "lower/huggingface/quantized.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
 
 using namespace aten;  // NOLINT: this file is written in its operators
 
-Params::Params(Session& session, const Graph& graph, const Precision& precision, int64_t copies)
+Params::Params(Session& session, const Graph& graph, const Job& job, int64_t copies)
     : graph_(&graph) {
-  const auto leaf = [&](const Param& p) {
-    Shape sizes;
-    for (int i = 0; i < p.dims; ++i)
-      sizes.at[static_cast<size_t>(sizes.dims++)] = p.shape[static_cast<size_t>(i)];
-    return &session.leaf(sizes, p.dtype.value_or(precision.weight), p.trainable, copies);
+  const Strategy& s = job.strategy;
+  const FamilyRow row = family_row(job.model);
+  const auto sizes_of = [](const Param& p) {
+    return Shape(std::span(p.shape.data(), static_cast<size_t>(p.dims)));
   };
-  for (const Param& p : graph.params) leaves_.push_back(leaf(p));
-  for (const Param& p : graph.buffers) buffers_.push_back(leaf(p));
+  for (const Param& p : graph.params) {
+    Shape sizes = sizes_of(p);
+    if (quantizes(s, row, p)) {
+      if (row.attention.transposed) std::swap(sizes[0], sizes[1]);  // a Conv1D becomes a linear
+      leaves_.push_back(&session.quantized_leaf(sizes, quant_format(s), copies));
+    } else {
+      leaves_.push_back(&session.leaf(sizes, stored_dtype(s, row, graph, p), p.trainable, copies));
+    }
+  }
+  for (const Param& p : graph.buffers)
+    buffers_.push_back(
+        &session.leaf(sizes_of(p), p.dtype.value_or(s.precision.weight), p.trainable, copies));
 }
 
 int64_t Params::buffer_bytes() const {
@@ -94,6 +104,7 @@ Tensor linear(const Forward& f, const Params& p, std::string_view name, const Te
   const Tensor weight = p.get(name, "weight");
   const Tensor own_bias = p.find(name, "bias");
   const Tensor bias = bias_apart ? Tensor() : own_bias;
+  if (is_quantized(weight)) return quantized_module(f, p, name, x, weight, bias);
   // Conv1D always has a bias; a classifier's score, a plain layer in such models too, has none.
   const bool transposed = own_bias && (f.row.attention.transposed || f.row.mlp.transposed);
   Tensor y;

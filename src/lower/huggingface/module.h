@@ -22,7 +22,7 @@ using aten::Tensor;
 class Params {
  public:
   /// `copies`: equal blocks this one stands for.
-  Params(aten::Session& session, const Graph& graph, const Precision& precision, int64_t copies);
+  Params(aten::Session& session, const Graph& graph, const Job& job, int64_t copies);
 
   /// Empty where the block has no such parameter. Where PEFT trains a copy of it, the copy.
   Tensor find(std::string_view name) const;

@@ -13,48 +13,6 @@ using namespace aten;  // NOLINT: this file is written in its operators
 
 // --- lora ---------------------------------------------------------------------------------------
 
-// lora/dora.py, DoraLinearLayer.forward. The norm of W + BA is a constant to autograd.
-Tensor dora(const Forward& f, const Params& p, std::string_view name, Tensor x, Tensor result) {
-  const Tensor a = p.get(name, "lora_A.default.weight");
-  const Tensor b = p.get(name, "lora_B.default.weight");
-  const Tensor magnitude = p.get(name, "lora_magnitude_vector.default.weight");
-  const double drop = f.job.strategy.peft.dropout;
-  x = dropout(x, drop);
-  Tensor change, extra;
-  {
-    const Tensor eye = make(f.session, "aten.eye.m", {a.size(-1), a.size(-1)}, a.dtype());
-    Tensor product = aten::linear(eye, a, {});
-    product = aten::linear(product, b, {});
-    change = to(t(product), x.dtype());
-  }
-  const Tensor weight = to(p.get(name, "weight"), x.dtype());
-  Tensor norm;
-  {
-    NoGrad off(f.session);
-    const Tensor scaled = mul_scalar(change);
-    const Tensor sum = add(weight, f.row.attention.transposed ? t(scaled) : scaled);
-    norm = make(f.session, "aten.linalg_vector_norm.default", {magnitude.size(-1)}, x.dtype());
-  }
-  Tensor scale = div(magnitude, norm);
-  scale = view(scale, {1, magnitude.size(-1)});
-  Tensor low = aten::linear(x, a, {});
-  low = aten::linear(low, b, {});
-  Tensor base = result;
-  const Tensor bias = p.find(name, "bias");
-  if (drop > 0)
-    base = aten::linear(x, f.row.attention.transposed ? t(weight) : weight, {});
-  else if (bias)
-    base = sub(result, bias);
-  {
-    const Tensor less = add_scalar(scale);
-    const Tensor straight = mul(less, base);
-    Tensor turned = mul(scale, low);
-    turned = mul_scalar(turned);
-    extra = add(straight, turned);
-  }
-  return add(result, extra);
-}
-
 // lora/layer.py, Linear.forward: x in the adapter's dtype, its own dropout, A, B, the scaling and
 // the sum.
 Tensor lora(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
@@ -242,6 +200,51 @@ const ForwardRow* find_forward(PeftKind kind) {
 }
 
 }  // namespace
+
+// lora/dora.py, DoraLinearLayer.forward. The norm of W + BA is a constant to autograd.
+Tensor dora(const Forward& f, const Params& p, std::string_view name, Tensor x, Tensor result) {
+  const Tensor a = p.get(name, "lora_A.default.weight");
+  const Tensor b = p.get(name, "lora_B.default.weight");
+  const Tensor magnitude = p.get(name, "lora_magnitude_vector.default.weight");
+  const double drop = f.job.strategy.peft.dropout;
+  x = dropout(x, drop);
+  Tensor change, extra;
+  {
+    const Tensor eye = make(f.session, "aten.eye.m", {a.size(-1), a.size(-1)}, a.dtype());
+    Tensor product = aten::linear(eye, a, {});
+    product = aten::linear(product, b, {});
+    change = to(t(product), x.dtype());
+  }
+  Tensor weight = p.get(name, "weight");
+  const bool turned = !is_quantized(weight) && f.row.attention.transposed;
+  if (is_quantized(weight)) weight = dequantize(weight);
+  weight = to(weight, x.dtype());
+  Tensor norm;
+  {
+    NoGrad off(f.session);
+    const Tensor scaled = mul_scalar(change);
+    const Tensor sum = add(weight, turned ? t(scaled) : scaled);
+    norm = make(f.session, "aten.linalg_vector_norm.default", {magnitude.size(-1)}, x.dtype());
+  }
+  Tensor scale = div(magnitude, norm);
+  scale = view(scale, {1, magnitude.size(-1)});
+  Tensor low = aten::linear(x, a, {});
+  low = aten::linear(low, b, {});
+  Tensor base = result;
+  const Tensor bias = p.find(name, "bias");
+  if (drop > 0)
+    base = aten::linear(x, turned ? t(weight) : weight, {});
+  else if (bias)
+    base = sub(result, bias);
+  {
+    const Tensor less = add_scalar(scale);
+    const Tensor straight = mul(less, base);
+    Tensor scaled = mul(scale, low);
+    scaled = mul_scalar(scaled);
+    extra = add(straight, scaled);
+  }
+  return add(result, extra);
+}
 
 Tensor before_linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
   const ForwardRow* row = find_forward(f.job.strategy.peft.kind);

@@ -15,6 +15,9 @@ Tensor before_linear(const Forward& f, const Params& p, std::string_view name, c
 Tensor after_linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
                     Tensor result);
 
+/// DoRA's part of a LoRA layer: x in the adapter's dtype.
+Tensor dora(const Forward& f, const Params& p, std::string_view name, Tensor x, Tensor result);
+
 /// Throws Error{not_modelled} naming the method, or the option of it, whose forward is not written.
 void require_peft_forward(const Job& job, const Program& program);
 

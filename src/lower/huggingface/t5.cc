@@ -230,7 +230,9 @@ Tensor bridge(Forward& f, const Params& p, const Params& table, const Tensor& gi
   f.shared.resize(kSharedCount);
   f.shared[kEncoded] = encoded;
   f.outputs = {encoded};
-  const Tensor x = enter(f, table, shifted_ids(f));
+  Tensor x = enter(f, table, shifted_ids(f));
+  // The hook of enable_input_require_grads sits on the embedding that both stacks share.
+  if (f.job.strategy.recompute == Recompute::full && !x.requires_grad()) f.session.require_grad(x);
   {
     Forward decoder = f;  // its own ids have no padding
     decoder.padding.reset();

@@ -131,6 +131,15 @@ void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward 
   }
 }
 
+void hold_on_tape(const Tensor& out, const Tensor& x) {
+  Session& session = out.session();
+  out->grad_fn->held.push_back(x.detach());
+  x->storage->mark_kept();
+  // The tape goes after its stretches, and with it the tensors of all their rounds.
+  if (session.stretch > 0)
+    x->storage->copies = session.stretch_counts[static_cast<size_t>(session.stretch) - 1];
+}
+
 /// One backward pass.
 class Engine {
  public:

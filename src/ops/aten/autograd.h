@@ -61,6 +61,10 @@ void record(std::initializer_list<Tensor*> outputs, std::initializer_list<const 
             Backward backward);
 void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward backward);
 
+/// ctx.NAME = x in the torch.autograd.Function that gave `out`: unlike a saved tensor it stays
+/// through checkpoints and backward, until the tape itself goes.
+void hold_on_tape(const Tensor& out, const Tensor& x);
+
 /// loss.backward().
 void run_backward(Session& session, Tensor loss);
 

@@ -11,16 +11,35 @@ Session::Session(Backend where, Version version) : backend(where), torch(version
 
 Session::~Session() { cast_cache_.clear(); }
 
-Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies) {
+Leaf& Session::add_leaf(Tensor value, int64_t copies) {
   leaves_.push_back(std::make_unique<Leaf>());
   Leaf& leaf = *leaves_.back();
   leaf.copies = copies;
-  leaf.value = allocate(*this, sizes, dtype);
+  leaf.value = std::move(value);
   leaf.value->storage->copies = copies;
   leaf.value->storage->counted = true;
   ledger.add(checked_mul(rounded(leaf.value->storage->bytes), copies - 1));
-  leaf.value->requires_grad = trainable;
   leaf.value->leaf = &leaf;
+  return leaf;
+}
+
+Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies) {
+  Leaf& leaf = add_leaf(allocate(*this, sizes, dtype), copies);
+  leaf.value->requires_grad = trainable;
+  return leaf;
+}
+
+Leaf& Session::quantized_leaf(const Shape& sizes, const QuantFormat& format, int64_t copies) {
+  auto* data = new TensorData;
+  Tensor value(data);
+  int64_t bytes = 0;
+  for (int64_t part : quantized_storages(format, sizes)) bytes = checked_add(bytes, rounded(part));
+  data->storage = Ref(new Storage(*this, bytes));
+  data->sizes = sizes;
+  data->strides = contiguous_strides(sizes);
+  data->dtype = format.loaded;
+  Leaf& leaf = add_leaf(std::move(value), copies);
+  leaf.quantized = format;
   return leaf;
 }
 

@@ -9,6 +9,7 @@
 
 #include "memplan/job.h"
 #include "ops/aten/ledger.h"
+#include "ops/aten/quantized.h"
 #include "ops/aten/tensor.h"
 
 namespace memplan::aten {
@@ -24,6 +25,7 @@ struct Leaf {
   bool grad_exists = false;  ///< from an earlier micro-batch; counted by its owner
   bool reached = false;      ///< by a gradient of this backward
   bool in_bucket = false;    ///< DDP copies a new gradient into its bucket and drops it
+  std::optional<QuantFormat> quantized = {};  ///< `value` has the dtype it was loaded in
 };
 
 /// Non-reentrant activation checkpointing (torch/utils/checkpoint.py, 2.14): forward saves nothing;
@@ -72,6 +74,8 @@ class Session {
 
   /// A parameter. Counted by its owner, not by the ledger's operators.
   Leaf& leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies);
+  /// A matrix [out, in] that bitsandbytes stores: frozen.
+  Leaf& quantized_leaf(const Shape& sizes, const QuantFormat& format, int64_t copies);
   const std::vector<std::unique_ptr<Leaf>>& leaves() const { return leaves_; }
 
   /// Runs `stretch` in place of `count` equal ones.
@@ -87,6 +91,8 @@ class Session {
   void leave_autocast() { cast_cache_.clear(); }
 
  private:
+  Leaf& add_leaf(Tensor value, int64_t copies);
+
   std::vector<std::unique_ptr<Leaf>> leaves_, required_;
   std::vector<std::pair<Leaf*, Tensor>> cast_cache_;
 };

@@ -143,6 +143,7 @@ struct Node {
   Leaf* leaf = nullptr;
   std::vector<Edge> next;
   Backward backward;
+  std::vector<Tensor> held;  ///< attributes of a Python Function's ctx
   int refs = 0;
   // The engine's own.
   std::vector<Tensor> buffer;
