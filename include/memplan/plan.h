@@ -61,6 +61,8 @@ struct RankPlan {
   int64_t pipeline_stage = 0;
   std::string role;  ///< "GPU 0 of DataParallel", "stage 3"; empty where all ranks are alike
   RankMemory memory;
+  /// How far below `memory` the rank may stay, where that is a bound from above.
+  Bytes below;
   std::string peak_phase, peak_operator;
   std::vector<PhasePeak> phases;
   HostMemory host;

@@ -49,6 +49,7 @@ enum class OptimizerKind : uint8_t {
   galore,                  ///< GaLoreAdamW: moments of hidden matrices in a subspace of a rank
   lomo,                    ///< each gradient is spent as backward makes it
   adalomo,                 ///< LOMO with Adafactor's second moment
+  none,                    ///< gradients alone, nobody steps
 };
 
 /// How PyTorch's optimizers run over the parameters.
@@ -154,8 +155,9 @@ struct Strategy {
   Precision precision;
   OptimizerKind optimizer = OptimizerKind::adamw;
   OptimizerImpl optimizer_impl = OptimizerImpl::automatic;
-  int64_t galore_rank = 128;    ///< transformers' default for GaLore
-  bool clip_gradients = false;  ///< clip_grad_norm_ before the step
+  bool optimizer_in_backward = false;  ///< an optimizer a parameter, stepped by a hook
+  int64_t galore_rank = 128;           ///< transformers' default for GaLore
+  bool clip_gradients = false;         ///< clip_grad_norm_ before the step
   ActivationModel activations = ActivationModel::korthikanti;
   AttentionKind attention = AttentionKind::unfused;
   bool padding_mask = false;  ///< batches come with an attention mask that masks something

@@ -7,6 +7,7 @@
 #include "cli/settings.h"
 #include "input/peft_config.h"
 #include "memplan/error.h"
+#include "ops/optimizer.h"
 #include "report/request.h"
 
 namespace memplan {
@@ -110,12 +111,21 @@ class Builder {
     const std::string origin = "default of framework " + given->text;
     s.precision = parse_precision("bf16", given->where);
     s.attention = AttentionKind::sdpa;
-    s.clip_gradients = framework == Framework::huggingface;
+    s.clip_gradients = framework == Framework::huggingface && !spends_gradients();
     for (const char* option : {"--precision", "--attention", "--clip"})
       if (!find(option)) from(key_of(option), origin);
     if (!find("--attention")) assume("attention sdpa, PyTorch's choice of kernel");
     if (s.clip_gradients && !find("--clip")) assume("gradients are clipped, as Trainer does");
     if (!find("--padding-mask")) assume("batches without padding");
+  }
+
+  // Then none are left to clip.
+  bool spends_gradients() const {
+    const Given* in_backward = find("--optimizer-in-backward");
+    const Given* optimizer = find("--optimizer");
+    return (in_backward && !is_plain(*in_backward)) ||
+           (optimizer &&
+            updates_in_backward(parse_name<OptimizerKind>(optimizer->text, optimizer->where)));
   }
 
   void refuse_eager_settings() const {

@@ -17,10 +17,16 @@ struct Figure {
   FigureValue (*of)(const Answer&);
 };
 
-constexpr std::array<Figure<EagerStep>, 10> kStepFigures{{
+// The most that live at once: all of them, or one of those that are spent in backward.
+Bytes most_gradients(const EagerStep& s) {
+  return std::max({s.forward.gradients, s.backward.gradients, s.step.gradients, s.spent});
+}
+
+constexpr std::array<Figure<EagerStep>, 11> kStepFigures{{
     {"parameters", [](const EagerStep& s) { return FigureValue(s.parameters); }},
     {"trainable", [](const EagerStep& s) { return FigureValue(s.trainable); }},
     {"optimizer", [](const EagerStep& s) { return FigureValue(s.optimizer.count()); }},
+    {"gradients", [](const EagerStep& s) { return FigureValue(most_gradients(s).count()); }},
     {"activations", [](const EagerStep& s) { return FigureValue(s.activations.count()); }},
     {"peak.forward", [](const EagerStep& s) { return FigureValue(s.forward.bytes.count()); }},
     {"peak_at.forward", [](const EagerStep& s) { return FigureValue(s.forward.at); }},
@@ -96,6 +102,9 @@ Job walked(Job job) {
 void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
   try {
     if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
+    if (one.job->strategy.compile)
+      throw Error(ErrorKind::not_modelled, "",
+                  "torch.compile is answered by an interval: no figure is held against it");
     if (by == Answered::by_step)
       fill_all(eager_step(walked(*one.job)), kStepFigures, figures);
     else

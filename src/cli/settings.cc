@@ -217,6 +217,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
 
     {"--optimizer-impl", "NAME", "auto, foreach, fused, forloop (auto)", eager, true,
      choice<OptimizerImpl, &Strategy::optimizer_impl>},
+    {"--optimizer-in-backward", "", "an optimizer a parameter, stepped as its gradient is made",
+     eager, false, flag<&Strategy::optimizer_in_backward>},
     {"--galore-rank", "N", "of --optimizer galore (128)", eager, true,
      count<&Strategy::galore_rank>},
     {"--clip", "BOOL", "clip_grad_norm_ before the step (huggingface true, pytorch false)", eager,

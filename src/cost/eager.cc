@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <utility>
 
+#include "cost/replica.h"
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
@@ -44,11 +46,12 @@ using ParamSet = std::set<std::pair<size_t, size_t>>;
 class Step {
  public:
   // `idle`: trainable parameters that no gradient reaches, and so have no states.
-  Step(const Job& job, Grain grain, Layers layers, ParamSet idle)
+  Step(const Job& job, Grain grain, Layers layers, Replica role, ParamSet idle)
       : job_(job),
         s_(job.strategy),
         program_(lower(job, s_.micro_batch)),
         layers_(layers),
+        role_(role),
         idle_(std::move(idle)),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
@@ -66,14 +69,28 @@ class Step {
     hf::Forward f = start();
     Tensor loss, logits;
     session_.ledger.enter(Phase::forward);
+    std::optional<ReplicaStep> replica;
+    if (role_ != Replica::alone) replica.emplace(replica_step());
+    if (replica) replica->broadcast();
     forward(f, loss, logits);
+    Tensor all_losses = loss;
+    if (replica) {
+      std::vector<Tensor*> outputs{&all_losses, &logits};
+      for (Tensor& x : f.outputs) outputs.push_back(&x);
+      replica->gather(std::move(outputs));
+    }
     session_.ledger.leave();
     if (!s_.keep_outputs) {
       logits.reset();
       f.outputs.clear();
     }
     out_.activations = Bytes(session_.ledger.live() - fixed_ - gradients_made());
+    out_.operands = Bytes(session_.ledger.level().operands);
+    session_.ledger.enter(Phase::backward);
     backward(std::move(loss));
+    if (replica) reduce(*replica);
+    session_.ledger.leave();
+    all_losses.reset();
     logits.reset();
     f.outputs.clear();
     step();
@@ -127,7 +144,8 @@ class Step {
 
   void place_states() {
     const OptimizerSetup setup = optimizer_setup(s_, job_.backend);
-    const bool accumulates = s_.micro_batches() > 1;
+    const bool spends = updates_in_backward(s_);
+    const bool accumulates = s_.micro_batches() > 1 && !spends;
     for (size_t at = 0; at < walked_.size(); ++at) {
       const Walked& w = walked_[at];
       const Graph& graph = w.params->graph();
@@ -140,24 +158,31 @@ class Step {
                                 : p.elements();
         const int64_t elements = checked_mul(own, leaf.copies);
         out_.parameters = checked_add(out_.parameters, elements);
-        if (!p.trainable) continue;
-        out_.trainable = checked_add(out_.trainable, elements);
-        if (idle_.contains({at, i})) continue;
-        const Bytes bytes = Bytes(leaf.value.bytes()) * leaf.copies;
         const bool hidden = !(ends && p.dims == 2);
         const std::span shape(p.shape.data(), static_cast<size_t>(p.dims));
-        out_.optimizer +=
-            pytorch_state(setup, shape, leaf.value.dtype(), hidden).device() * leaf.copies;
+        const bool reached = p.trainable && !idle_.contains({at, i});
+        const bool steps = reached || keeps_state_of_frozen(s_.optimizer);
+        if (steps && role_ != Replica::other)
+          out_.optimizer +=
+              pytorch_state(setup, shape, leaf.value.dtype(), hidden).device() * leaf.copies;
+        if (!p.trainable) continue;
+        out_.trainable = checked_add(out_.trainable, elements);
+        if (!reached) continue;
+        const Bytes bytes = Bytes(leaf.value.bytes()) * leaf.copies;
         step_params_.push_back(
             {p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden});
+        if (spends) {
+          leaf.spend = spend(step_params_.back());
+          out_.spent = std::max(out_.spent, Bytes(leaf.value.bytes()));
+        }
         out_.buckets += pytorch::bucket_bytes(s_, bytes);
         leaf.in_bucket = pytorch::gradient_in_bucket(s_);
-        if (!accumulates) continue;
+        if (!accumulates || role_ == Replica::other) continue;
         out_.gradients += leaf.in_bucket ? Bytes(0) : bytes;
-        leaf.grad_exists = true;
+        leaf.grad_exists = role_ == Replica::alone;
       }
     }
-    out_.optimizer += shared_state(s_.optimizer);
+    if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     out_.buffers = Bytes(family_.buffers(job_));
     fixed_ = session_.ledger.live();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
@@ -170,6 +195,13 @@ class Step {
     session_.ledger.add(hf::quantization_tables(job_, program_).count());
   }
 
+  aten::Spend spend(const StepParam& param) const {
+    const StepPeak peak = update_in_backward(s_, param, job_.backend);
+    using When = aten::Spend::When;
+    return {s_.optimizer_in_backward ? When::accumulated : When::next, peak.transient.count(),
+            peak.at};
+  }
+
   hf::Forward start() {
     hf::Forward f{
         .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
@@ -177,14 +209,19 @@ class Step {
     f.batch = s_.micro_batch;
     f.sequence = s_.sequence;
     f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
-    if (s_.padding_mask) f.padding = aten::allocate(session_, f.ids.sizes(), DType::i64);
-    out_.inputs = Bytes(f.ids.bytes() * (s_.padding_mask ? 2 : 1));
+    const bool masked = s_.padding_mask || pytorch::compiled_with_mask(s_);
+    if (masked) f.padding = aten::allocate(session_, f.ids.sizes(), DType::i64);
+    out_.inputs = Bytes(f.ids.bytes() * (masked ? 2 : 1));
     if (job_.model.head == ModelHead::sequence_classification) {
       f.labels = aten::allocate(session_, {f.batch}, DType::i64);
       out_.inputs += Bytes(f.labels.bytes());
     }
     for (const Tensor& x : {f.ids, f.padding, f.labels})
       if (x) x->storage->counted = true;
+    if (role_ == Replica::first) {  // the whole batch, of which its own share is a view
+      session_.ledger.add(checked_mul(s_.dp - 1, out_.inputs.count()));
+      out_.inputs = s_.dp * out_.inputs;
+    }
     fixed_ = checked_add(fixed_, out_.inputs.count());
     return f;
   }
@@ -240,9 +277,35 @@ class Step {
   }
 
   void backward(Tensor loss) {
-    session_.ledger.enter(Phase::backward);
-    aten::run_backward(session_, loss);
-    session_.ledger.leave();
+    // lomo-optim 0.1.1, AdaLomo.fused_backward: `loss = loss * self.loss_scale`
+    const Tensor scaled = s_.optimizer == OptimizerKind::adalomo ? aten::mul_scalar(loss) : loss;
+    aten::run_backward(session_, scaled);
+  }
+
+  // The model's parameters in the order it registers them.
+  ReplicaStep replica_step() {
+    std::vector<FlatTensor> all;
+    int64_t frozen = 0;
+    for (size_t first = 0, last; first < walked_.size(); first = last) {
+      const int stretch = walked_[first].stretch;
+      for (last = first; last < walked_.size() && walked_[last].stretch == stretch;) ++last;
+      for (int64_t round = 0; round < stretch_of_[static_cast<size_t>(stretch) - 1]; ++round)
+        for (size_t at = first; at < last; ++at)
+          for (size_t i = 0; i < walked_[at].params->size(); ++i) {
+            const Tensor& value = walked_[at].params->leaf(i).value;
+            all.push_back({value.bytes(), value.dtype()});
+            if (!value.requires_grad()) frozen = checked_add(frozen, value.bytes());
+          }
+    }
+    return {session_, role_, s_.dp, std::move(all), frozen};
+  }
+
+  // Until here the leaves' gradients were the replica's, waiting to be added up.
+  void reduce(ReplicaStep& replica) {
+    replica.reduce();
+    if (role_ == Replica::first && s_.micro_batches() == 1) return;
+    for (const Walked& w : walked_)
+      for (size_t i = 0; i < w.params->size(); ++i) w.params->leaf(i).grad.reset();
   }
 
   void step() {
@@ -258,6 +321,7 @@ class Step {
     out_.forward = of(Phase::forward);
     out_.backward = of(Phase::backward);
     out_.step = of(Phase::step);
+    if (role_ == Replica::other) return;
     const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;
     out_.step.at = peak.at;
@@ -267,6 +331,7 @@ class Step {
   const Strategy& s_;
   Program program_;
   Layers layers_;
+  Replica role_;
   ParamSet idle_;
   aten::Session session_;
   const hf::Family& family_;
@@ -282,12 +347,12 @@ class Step {
 
 }  // namespace
 
-EagerStep eager_step(const Job& job, Grain grain, Layers layers) {
+EagerStep eager_step(const Job& job, Grain grain, Layers layers, Replica replica) {
   pytorch::require_modelled(job);
-  Step step(job, grain, layers, {});
+  Step step(job, grain, layers, replica, {});
   EagerStep out = step.run();
   const ParamSet idle = step.unreached();
-  return idle.empty() ? out : Step(job, grain, layers, idle).run();
+  return idle.empty() ? out : Step(job, grain, layers, replica, idle).run();
 }
 
 }  // namespace memplan

@@ -24,6 +24,8 @@ struct EagerStep {
   Bytes weights, gradients, optimizer, buffers, inputs;
   Bytes buckets;      ///< DDP's
   Bytes activations;  ///< at the end of forward: all that is none of the above
+  Bytes spent;        ///< the largest gradient that an update in backward spends
+  Bytes operands;     ///< of them, what matrix products and attention kernels read in backward
   EagerPeak forward, backward, step;
 };
 
@@ -36,8 +38,11 @@ enum class Grain : uint8_t {
 /// Whether equal layers are walked once for all or each by itself: both give the same answer.
 enum class Layers : uint8_t { folded, unrolled };
 
+/// Which GPU of torch.nn.DataParallel, or one that runs by itself.
+enum class Replica : uint8_t { alone, first, other };
+
 /// Frameworks `pytorch` and `huggingface`. Throws Error{bad_input, not_modelled, too_large}.
-EagerStep eager_step(const Job& job, Grain grain = Grain::requested,
-                     Layers layers = Layers::folded);
+EagerStep eager_step(const Job& job, Grain grain = Grain::requested, Layers layers = Layers::folded,
+                     Replica replica = Replica::alone);
 
 }  // namespace memplan

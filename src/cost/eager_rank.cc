@@ -16,10 +16,16 @@ struct PhaseRow {
   const EagerPeak* peak;
 };
 
-}  // namespace
+// What torch.compile cannot do without: states, inputs, and what is read by kernels of their own.
+// The optimizer's step is not compiled.
+Bytes floor_of(const EagerStep& step) {
+  const Bytes kept =
+      step.weights + step.gradients + step.optimizer + step.buffers + step.inputs + step.operands;
+  return std::max(kept, step.step.bytes);
+}
 
-RankPlan eager_rank(const Job& job, const DeviceMemory& outside) {
-  const EagerStep step = eager_step(job, Grain::blocks);
+RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica) {
+  const EagerStep step = eager_step(job, Grain::blocks, Layers::folded, replica);
   // Forward and backward run on two threads: two cuBLAS handles, taken from the allocator.
   const Bytes workspaces =
       job.cluster.gpu.cuda ? 2 * pytorch::cublas_workspace(job.cluster.gpu) : Bytes(0);
@@ -28,6 +34,14 @@ RankPlan eager_rank(const Job& job, const DeviceMemory& outside) {
   RankPlan rank;
   rank.count = job.strategy.world();
   rank.states = {step.parameters, step.trainable, step.weights, step.gradients, step.optimizer};
+  if (replica == Replica::first) {
+    rank.count = 1;
+    rank.role = "GPU 0 of DataParallel";
+  } else if (replica == Replica::other) {
+    rank.rank = 1;
+    rank.count = job.strategy.dp - 1;
+    rank.role = "replica of DataParallel";
+  }
   const std::array<PhaseRow, 3> phases{
       {{"forward", &step.forward}, {"backward", &step.backward}, {"optimizer step", &step.step}}};
   for (const PhaseRow& row : phases) {
@@ -39,6 +53,7 @@ RankPlan eager_rank(const Job& job, const DeviceMemory& outside) {
       phases.begin(), phases.end(),
       [](const PhaseRow& a, const PhaseRow& b) { return a.peak->bytes < b.peak->bytes; });
 
+  if (job.strategy.compile) rank.below = top.peak->bytes - floor_of(step);
   RankMemory& m = rank.memory;
   m.weights = step.weights;
   m.gradients = top.peak->gradients;
@@ -70,6 +85,15 @@ RankPlan eager_rank(const Job& job, const DeviceMemory& outside) {
   line(Holder::buffers, "model buffers and the batch", step.buffers + step.inputs,
        "model.buffers(), input_ids");
   return rank;
+}
+
+}  // namespace
+
+std::vector<RankPlan> eager_ranks(const Job& job, const DeviceMemory& outside) {
+  const Strategy& s = job.strategy;
+  if (s.data_parallel != DataParallelKind::data_parallel || s.dp == 1)
+    return {rank_plan(job, outside, Replica::alone)};
+  return {rank_plan(job, outside, Replica::first), rank_plan(job, outside, Replica::other)};
 }
 
 }  // namespace memplan

@@ -63,7 +63,7 @@ class Predictor {
       count_parameters_and_flops();
       if (!eager_) tell_unfused_attention();
       if (eager_)
-        plan_.ranks.push_back(eager_rank(job, outside_));
+        plan_.ranks = eager_ranks(job, outside_);
       else if (module)
         data_parallel_ranks();
       else
@@ -255,7 +255,7 @@ class Predictor {
     v.worst_rank = static_cast<int64_t>(worst);
     v.capacity = job.cluster.gpu.memory;
     v.expected = memory.device;
-    v.low = memory.allocated + memory.context;
+    v.low = memory.allocated + memory.context - plan_.ranks[worst].below;
     v.high =
         memory.device +
         Bytes(ceil_div(checked_mul(memory.allocated.count(), kLargestFragmentationPercent), 100));

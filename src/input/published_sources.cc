@@ -43,13 +43,15 @@ std::optional<JsonNode> peft_of(const JsonNode& line) {
 }
 
 // peft/method_comparison/MetaMathQA/run.py: batches padded to their longest sample, at most
-// max_seq_length (model.seq_max); grad_norm_clip 1.0 of default_training_params.json.
+// max_seq_length (model.seq_max); grad_norm_clip 1.0 of default_training_params.json; torch.optim's
+// own choice of AdamW (utils.py get_optimizer_and_scheduler).
 Job read_metamath(const JsonNode& line) {
   Job job = one_gpu_job(line, Framework::huggingface);
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line, "seq_max");
   s.padding_mask = true;
   s.clip_gradients = true;
+  if (s.optimizer == OptimizerKind::adamw) s.optimizer_impl = OptimizerImpl::foreach_;
   s.keep_outputs = true;
   s.compile = published_flag(line, "compile");
   if (const auto peft = peft_of(line)) {
@@ -127,15 +129,13 @@ Job torchtune_init(const JsonNode& line) {
 Job read_torchtune(const JsonNode& line) {
   if (published_text(line, "memory_figure").find("init") != std::string::npos)
     return torchtune_init(line);
-  for (const char* flag : {"optimizer_in_bwd", "act_offload"})
-    if (published_flag(line, flag)) {
-      const std::string name = flag;
-      throw refusal(line, "torchtune's " + name + " is not modelled");
-    }
+  if (published_flag(line, "act_offload"))
+    throw refusal(line, "torchtune's act_offload is not modelled");
   Job job = one_gpu_job(line, Framework::pytorch);
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line);
   s.compile = published_flag(line, "compile");
+  s.optimizer_in_backward = published_flag(line, "optimizer_in_bwd");
   if (published_flag(line, "chunked_ce")) s.loss = LossKind::torchtune_chunked;
   if (const auto peft = peft_of(line)) {
     if (peft->at("method").text().starts_with("qlora") && s.quantization.kind == QuantKind::none)
@@ -190,7 +190,7 @@ constexpr auto kTorchtuneFigures = std::to_array<PublishedFigure>({
 // fp32 master copy; activations as PyTorch kept them.
 constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
     {"params_gb", "weights", kGiBytes},
-    {"grads_gb", "gradients", kGiBytes},
+    {"grads_gb", "gradients", kGiBytes, by_step},
     {"optimizer_gb", "optimizer", kGiBytes},
     {"activations_gb", "activations", kGiBytes, by_step},
     {"peak_allocated_gb", "allocated", kGiBytes},

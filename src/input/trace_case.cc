@@ -65,16 +65,23 @@ void read_micro_batches(const JsonNode& node, Draft& draft) { draft.micro_batche
 
 void read_optimizer(const JsonNode& node, Draft& draft) {
   const auto name = node.is_null() ? std::nullopt : node.find("name");
-  if (!name || name->is_null()) throw not_modelled(node, "a step without an optimizer");
-  refuse_unknown_keys(node, {"name", "impl"});
   Strategy& s = draft.job.strategy;
+  s.optimizer_impl = OptimizerImpl::automatic;
+  s.optimizer = OptimizerKind::none;
+  if (!name || name->is_null()) return;
+  refuse_unknown_keys(node, {"name", "impl"});
   s.optimizer = name_or_refuse<OptimizerKind>(*name, "optimizer");
+  if (s.optimizer == OptimizerKind::lomo || s.optimizer == OptimizerKind::adalomo) return;
   s.optimizer_impl = OptimizerImpl::foreach_;
   if (const auto impl = node.find("impl"))
     s.optimizer_impl = name_or_refuse<OptimizerImpl>(*impl, "optimizer implementation");
   // torch.optim.Adafactor has no fused kernel; the tracer passes foreach=False then.
   if (s.optimizer == OptimizerKind::adafactor && s.optimizer_impl == OptimizerImpl::fused)
     s.optimizer_impl = OptimizerImpl::forloop;
+}
+
+void read_optimizer_in_backward(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.optimizer_in_backward = node.boolean();
 }
 
 // "lora" -> PeftType "LORA".
@@ -148,26 +155,28 @@ struct CaseKey {
   std::string_view key;
   void (*read)(const JsonNode&, Draft&);
 };
-constexpr auto kKeys = std::to_array<CaseKey>({{"id", read_id},
-                                               {"mode", read_id},
-                                               {"config", read_config},
-                                               {"batch", read_batch},
-                                               {"seq", read_seq},
-                                               {"weights", read_weights},
-                                               {"autocast", read_autocast},
-                                               {"attention", read_attention},
-                                               {"checkpoint", read_checkpoint},
-                                               {"dropout", read_dropout},
-                                               {"padding_mask", read_padding_mask},
-                                               {"keep_outputs", read_keep_outputs},
-                                               {"optimizer", read_optimizer},
-                                               {"clip", read_clip},
-                                               {"micro_batches", read_micro_batches},
-                                               {"peft", read_peft},
-                                               {"quantization", read_quantization},
-                                               {"loss", read_loss},
-                                               {"trainable", read_trainable},
-                                               {"parallel", read_parallel}});
+constexpr auto kKeys =
+    std::to_array<CaseKey>({{"id", read_id},
+                            {"mode", read_id},
+                            {"config", read_config},
+                            {"batch", read_batch},
+                            {"seq", read_seq},
+                            {"weights", read_weights},
+                            {"autocast", read_autocast},
+                            {"attention", read_attention},
+                            {"checkpoint", read_checkpoint},
+                            {"dropout", read_dropout},
+                            {"padding_mask", read_padding_mask},
+                            {"keep_outputs", read_keep_outputs},
+                            {"optimizer", read_optimizer},
+                            {"optimizer_in_backward", read_optimizer_in_backward},
+                            {"clip", read_clip},
+                            {"micro_batches", read_micro_batches},
+                            {"peft", read_peft},
+                            {"quantization", read_quantization},
+                            {"loss", read_loss},
+                            {"trainable", read_trainable},
+                            {"parallel", read_parallel}});
 
 // The tracer's DEFAULTS, where they are not memplan's.
 Draft defaults() {

@@ -70,6 +70,7 @@ const std::vector<NameRow<OptimizerKind>>& names_of<OptimizerKind>() {
        "hidden matrices m × n: moments of rank · max(m, n) and a projector of rank · min(m, n)"},
       {OptimizerKind::lomo, "lomo", "no state, no gradients: updates inside backward"},
       {OptimizerKind::adalomo, "adalomo", "row and column sums in fp32; updates inside backward"},
+      {OptimizerKind::none, "none", "gradients alone: nothing steps"},
   };
   return rows;
 }

@@ -66,6 +66,12 @@ OptimizerState torchao(int64_t elements, int64_t bits, int64_t block, DType dtyp
   return out;
 }
 
+// transformers' training_args.py: TrainingArguments.optim is adamw_torch_fused from torch 2.8 on.
+bool trainer_is_fused(const Strategy& s) {
+  return s.framework == Framework::huggingface && s.optimizer == OptimizerKind::adamw &&
+         s.torch >= Version{2, 8, 0};
+}
+
 struct LowRank {
   int64_t shorter, longer, rank;
 };
@@ -84,6 +90,13 @@ bool takes(OptimizerKind kind, size_t dims, bool hidden) {
 bool updates_in_backward(OptimizerKind kind) {
   return kind == OptimizerKind::lomo || kind == OptimizerKind::adalomo;
 }
+
+bool updates_in_backward(const Strategy& strategy) {
+  return strategy.optimizer_in_backward || updates_in_backward(strategy.optimizer);
+}
+
+// lomo-optim 0.1.1, AdaLomo.__init__
+bool keeps_state_of_frozen(OptimizerKind kind) { return kind == OptimizerKind::adalomo; }
 
 bool state_depends_on_shape(OptimizerKind kind) {
   switch (kind) {
@@ -110,7 +123,8 @@ OptimizerSetup optimizer_setup(const Strategy& strategy, Backend backend) {
     case OptimizerKind::muon:  // its AdamW
       // torch/optim/optimizer.py _default_to_fused_or_foreach: foreach where the device has kernels
       // for it (torch/utils/_foreach_utils.py: the CPU has none); fused is never chosen.
-      if (automatic && backend == Backend::cuda) out.impl = OptimizerImpl::foreach_;
+      if (automatic && backend == Backend::cuda)
+        out.impl = trainer_is_fused(strategy) ? OptimizerImpl::fused : OptimizerImpl::foreach_;
       break;
     case OptimizerKind::adafactor:  // foreach only where asked for: torch/optim/_adafactor.py
       possible = out.impl != OptimizerImpl::fused;
@@ -139,6 +153,7 @@ OptimizerState pytorch_state(const OptimizerSetup& setup, std::span<const int64_
       break;
     case OptimizerKind::sgd:
     case OptimizerKind::lomo:
+    case OptimizerKind::none:
       break;
     case OptimizerKind::sgd_momentum:
     case OptimizerKind::lion:

@@ -53,7 +53,12 @@ OptimizerState pytorch_state(const OptimizerSetup& setup, std::span<const int64_
 /// fp32 values, one for each 8-bit moment (optim/optimizer.py `fill_qmap`).
 Bytes shared_state(OptimizerKind kind);
 
+/// Whether states are made with the optimizer, for frozen parameters too, not by the first step for
+/// those that have a gradient.
+bool keeps_state_of_frozen(OptimizerKind kind);
+
 /// True where each gradient is spent inside backward and no gradients are left for a step.
 bool updates_in_backward(OptimizerKind kind);
+bool updates_in_backward(const Strategy& strategy);
 
 }  // namespace memplan

@@ -71,6 +71,7 @@ void step(StepLedger& ledger, StepParams params, const OptimizerSetup& setup) {
     case OptimizerKind::adamw4bit_torchao:
     case OptimizerKind::lomo:
     case OptimizerKind::adalomo:
+    case OptimizerKind::none:
       return;
   }
 }
@@ -79,10 +80,10 @@ void step(StepLedger& ledger, StepParams params, const OptimizerSetup& setup) {
 
 StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> params,
                         Backend backend) {
+  if (updates_in_backward(strategy)) return {};
   const OptimizerSetup setup = optimizer_setup(strategy, backend);
   StepLedger ledger;
-  if (strategy.clip_gradients && !updates_in_backward(setup.kind))
-    clip_grad_norm(ledger, params, backend);
+  if (strategy.clip_gradients) clip_grad_norm(ledger, params, backend);
   // GaLore's low-rank matrices are a param_group of their own, after the others.
   if (setup.kind == OptimizerKind::galore) {
     std::vector<StepParam> ordered(params.begin(), params.end());
@@ -99,7 +100,14 @@ StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> par
   return ledger.peak();
 }
 
-StepPeak update_in_backward(const Strategy& strategy, const StepParam& param) {
+StepPeak update_in_backward(const Strategy& strategy, const StepParam& param, Backend backend) {
+  if (strategy.optimizer_in_backward) {
+    Strategy own = strategy;
+    own.optimizer_in_backward = own.clip_gradients = false;
+    StepParam one = param;
+    one.count = 1;
+    return optimizer_step(own, std::span(&one, 1), backend);
+  }
   StepLedger ledger;
   if (strategy.optimizer == OptimizerKind::lomo) lomo(ledger, param);
   if (strategy.optimizer == OptimizerKind::adalomo) adalomo(ledger, param);

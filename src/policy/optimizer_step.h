@@ -36,13 +36,13 @@ struct StepPeak {
 ///
 /// What kernels allocate inside one operator is left out, but for _foreach_norm's sums on CUDA.
 /// GaLore: the step that renews its projectors. torchao: its compiled kernels are taken to keep
-/// nothing. LOMO and AdaLomo: nothing is left to do; see update_in_backward.
+/// nothing. What updates in backward has nothing left to do; see update_in_backward.
 /// Throws Error{bad_input} as optimizer_setup; Error{not_modelled} for bitsandbytes on the CPU.
 StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> params,
                         Backend backend);
 
-/// LOMO and AdaLomo: the highest moment of one parameter's update in backward, above its weight,
-/// gradient and states; the gradient is gone when it ends. Nothing for any other optimizer.
-StepPeak update_in_backward(const Strategy& strategy, const StepParam& param);
+/// Where the strategy updates in backward: the highest moment of one parameter's update, above its
+/// weight, gradient and states; the gradient is gone when it ends. Throws as optimizer_step.
+StepPeak update_in_backward(const Strategy& strategy, const StepParam& param, Backend backend);
 
 }  // namespace memplan

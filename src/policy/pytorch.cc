@@ -7,6 +7,35 @@
 namespace memplan::pytorch {
 namespace {
 
+// What an update inside backward rules out.
+void require_update_in_backward(const Strategy& s) {
+  const std::string what = s.optimizer_in_backward
+                               ? "--optimizer-in-backward"
+                               : "--optimizer " + std::string(to_string(s.optimizer));
+  if (s.optimizer_in_backward && updates_in_backward(s.optimizer))
+    throw Error(
+        ErrorKind::bad_input, what,
+        "optimizer '" + std::string(to_string(s.optimizer)) + "' updates in backward by itself",
+        "leave one of them away");
+  if (s.dp > 1)
+    throw Error(ErrorKind::not_modelled, what,
+                "data parallelism would need its gradients after backward has spent them",
+                "use --dp 1, or an optimizer that steps after backward");
+  // A norm of all gradients needs them all, or, with LOMO, a backward of its own before.
+  if (s.clip_gradients)
+    throw Error(ErrorKind::not_modelled, what + " --clip",
+                "the gradients' norm is not known when they are spent", "use --clip false");
+  // LOMO steps in each of them; torchtune and transformers refuse it for torch's optimizers.
+  if (s.optimizer_in_backward && s.micro_batches() > 1)
+    throw Error(ErrorKind::bad_input, what,
+                "gradients that are spent in each backward cannot be accumulated",
+                "use a --global-batch of micro-batch · dp");
+}
+
+bool modular(const Strategy& s) {
+  return s.data_parallel == DataParallelKind::data_parallel && s.dp > 1;
+}
+
 bool wrapped(const Strategy& s) { return s.data_parallel == DataParallelKind::ddp && s.dp > 1; }
 
 void add_quantization(const Job& job, std::vector<std::string>& out) {
@@ -34,6 +63,10 @@ void add_quantization(const Job& job, std::vector<std::string>& out) {
 Bytes bucket_bytes(const Strategy& s, Bytes trained) { return wrapped(s) ? trained : Bytes(0); }
 
 bool gradient_in_bucket(const Strategy& s) { return wrapped(s) && s.gradient_as_bucket_view; }
+
+bool compiled_with_mask(const Strategy& s) {
+  return s.compile && s.framework == Framework::huggingface && s.attention == AttentionKind::sdpa;
+}
 
 bool is_eager(Framework framework) {
   return framework == Framework::pytorch || framework == Framework::huggingface;
@@ -77,9 +110,6 @@ void require_modelled(const Job& job) {
              "framework '" + framework + "' holds a whole model on each GPU: it does no " +
                  std::string(d.option).substr(2),
              "leave it away, or use --framework textbook");
-  if (s.data_parallel == DataParallelKind::data_parallel && s.dp > 1)
-    refuse("--data-parallel data-parallel", "torch.nn.DataParallel is not modelled in eager detail",
-           "use --data-parallel ddp, or --framework textbook");
   if (!s.training)
     refuse("--forward-only", "a forward without training is not modelled in eager detail",
            "use --framework textbook");
@@ -97,10 +127,7 @@ void require_modelled(const Job& job) {
   if (s.activations != ActivationModel::korthikanti)
     refuse("--activations", "framework '" + framework + "' has no estimate: it counts tensors",
            "leave it away");
-  if (updates_in_backward(s.optimizer))
-    refuse("--optimizer " + std::string(to_string(s.optimizer)),
-           "gradients that are spent inside backward are not modelled yet",
-           "use another optimizer, such as adamw or sgd");
+  if (updates_in_backward(s)) require_update_in_backward(s);
   if (s.torch < Version{2, 6, 0})
     refuse("--torch-version", "the operators of torch before 2.6 are not modelled",
            "use --torch-version 2.14.1, or --framework textbook");
@@ -108,8 +135,19 @@ void require_modelled(const Job& job) {
     refuse("--transformers-version",
            "the forwards of transformers before 5.0 are not modelled: losses and attention changed",
            "use --transformers-version 5.12.1, or --framework textbook");
-  if (s.compile)
-    refuse("--compile", "what torch.compile keeps is not modelled yet", "leave it away");
+  if (modular(s) && s.quantization.kind != QuantKind::none)
+    refuse("--data-parallel data-parallel", "replicas of quantized weights are not modelled",
+           "use --data-parallel ddp");
+  if (s.loss == LossKind::torchtitan_chunked && (modular(s) || updates_in_backward(s)))
+    refuse("--loss torchtitan-chunked",
+           "it runs a backward for each chunk, whose gradients are spent or added up at once",
+           "use another loss");
+  if (s.compile && s.quantization.kind != QuantKind::none)
+    refuse("--compile", "torch.compile of bitsandbytes' operators is not modelled",
+           "leave one of them away");
+  if (s.compile && s.data_parallel == DataParallelKind::data_parallel && s.dp > 1)
+    refuse("--compile", "torch.compile of DataParallel's replicas is not modelled",
+           "use --data-parallel ddp");
   if (s.loss == LossKind::liger || s.loss == LossKind::unsloth)
     refuse("--loss", "the loss '" + std::string(to_string(s.loss)) + "' is not modelled yet",
            "use --loss cross-entropy");
@@ -126,6 +164,13 @@ std::vector<std::string> not_modelled(const Job& job) {
   if (job.strategy.attention == AttentionKind::sdpa &&
       aten::prefers_cudnn(job.strategy.torch, compute_capability(job.cluster.gpu)))
     out.push_back("what cuDNN's attention plans take beside the workspace of cudnn-frontend");
+  if (job.strategy.compile)
+    out.push_back(
+        "which buffers Inductor fuses away and reuses, and what the min-cut partitioner makes "
+        "again "
+        "in backward");
+  if (modular(job.strategy))
+    out.push_back("when a replica's weights are dropped in backward: they are counted to its end");
   out.push_back("step time");
   return out;
 }
@@ -142,7 +187,14 @@ std::vector<std::string> assumptions(const Job& job) {
                     ? "the training loop holds the model's outputs during backward"
                     : "the model's outputs are dropped before backward, as HuggingFace's "
                       "Trainer does");
-  if (s.dp > 1) out.push_back("DistributedDataParallel with its gradient buckets");
+  if (modular(s))
+    out.push_back("DataParallel: the batch and all replicas' outputs are gathered on GPU 0");
+  else if (s.dp > 1)
+    out.push_back("DistributedDataParallel with its gradient buckets");
+  if (s.compile)
+    out.push_back(
+        "torch.compile: the figures are those of eager execution, a bound from above; the lower "
+        "end keeps of activations what matrix products and attention kernels read in backward");
   if (s.quantization.kind != QuantKind::none) add_quantization(job, out);
   return out;
 }

@@ -17,6 +17,12 @@ Bytes bucket_bytes(const Strategy& strategy, Bytes trained);
 /// Whether a gradient is a view of its bucket (gradient_as_bucket_view).
 bool gradient_in_bucket(const Strategy& strategy);
 
+/// Whether torch.compile makes transformers give attention a mask, and repeat keys and values,
+/// where eagerly it does neither: while it is traced it does not look whether a mask is needed
+/// (transformers 5.12, masking_utils.py _ignore_causal_mask_sdpa, sdpa_attention.py
+/// use_gqa_in_sdpa).
+bool compiled_with_mask(const Strategy& strategy);
+
 /// Host tensors that importing peft leaves behind (tuners/loha/layer.py: two torch.tensor(1)): seen
 /// where the CPU's tensors are counted, nothing on CUDA.
 Bytes import_leftovers(const Job& job);

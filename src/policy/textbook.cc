@@ -41,9 +41,10 @@ void require_modelled(const Job& job) {
     refuse("--framework",
            "framework '" + std::string(to_string(s.framework)) + "' is not modelled yet",
            "use --framework textbook");
-  if (s.training && updates_in_backward(s.optimizer))
-    refuse("--optimizer", "gradients that are spent inside backward are not modelled yet",
-           "use another optimizer, such as adamw or sgd");
+  if (s.training && updates_in_backward(s))
+    refuse("--optimizer",
+           "gradients that are spent inside backward are counted tensor by tensor alone",
+           "use --framework pytorch, or another optimizer, such as adamw or sgd");
   const bool bottleneck = peft_method(s.peft.kind).type.empty() &&
                           !peft_method(s.peft.kind).targets &&
                           s.peft.kind != PeftKind::litgpt_adapter &&

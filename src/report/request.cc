@@ -58,6 +58,7 @@ std::vector<Setting> settings_of(const Job& job) {
   if (s.framework != Framework::pytorch && s.framework != Framework::huggingface) return out;
   const std::vector<Setting> eager = {
       {"optimizer_impl", name(s.optimizer_impl)},
+      {"optimizer_in_backward", s.optimizer_in_backward},
       {"galore_rank", s.galore_rank},
       {"clip", s.clip_gradients},
       {"padding_mask", s.padding_mask},

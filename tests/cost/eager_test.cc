@@ -4,12 +4,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "jobs.h"
 #include "lower/families.h"
 #include "lower/stretches.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
+#include "ops/optimizer.h"
 
 namespace memplan {
 namespace {
@@ -84,6 +86,99 @@ TEST_CASE("alternating layers fold by their period") {
   check_same(eager_step(job), eager_step(job, Grain::requested, Layers::unrolled));
 }
 
+TEST_CASE("gradients that backward spends fold as others do") {
+  for (const int64_t layers : {1, 2, 5, 9})
+    for (const Recompute recompute : {Recompute::none, Recompute::full})
+      for (const OptimizerKind optimizer : {OptimizerKind::lomo, OptimizerKind::adalomo,
+                                            OptimizerKind::adamw, OptimizerKind::sgd}) {
+        Job job = eager_job(layers);
+        Strategy& s = job.strategy;
+        s.recompute = recompute;
+        s.optimizer = optimizer;
+        s.optimizer_in_backward = !updates_in_backward(optimizer);
+        CAPTURE(layers);
+        CAPTURE(to_string(optimizer));
+        check_same(eager_step(job), eager_step(job, Grain::requested, Layers::unrolled));
+      }
+}
+
+TEST_CASE("an update in backward leaves no gradients for the step") {
+  const auto with = [](OptimizerKind optimizer, bool in_backward) {
+    Job job = eager_job(6);
+    job.strategy.optimizer = optimizer;
+    job.strategy.optimizer_in_backward = in_backward;
+    return eager_step(job);
+  };
+  const EagerStep plain = with(OptimizerKind::sgd, false);
+  CHECK(plain.step.gradients == plain.weights);
+  for (const EagerStep& step : {with(OptimizerKind::sgd, true), with(OptimizerKind::lomo, false)}) {
+    CHECK(step.step.gradients == Bytes(0));
+    CHECK(step.step.bytes == plain.step.bytes - plain.weights);
+    CHECK(step.activations == plain.activations);
+  }
+  // The last gradient, the embedding's, waits for the hook; both copies of it are fp32.
+  const EagerStep lomo = with(OptimizerKind::lomo, false);
+  const int64_t embedding = 320 * 64;
+  CHECK(lomo.backward.bytes >= lomo.weights + lomo.optimizer + Bytes(embedding * 8));
+}
+
+TEST_CASE("what an update in backward rules out is refused") {
+  const auto kind = [](auto change) -> std::optional<ErrorKind> {
+    Job job = eager_job(2);
+    job.strategy.optimizer_in_backward = true;
+    change(job.strategy);
+    try {
+      eager_step(job);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return {};
+  };
+  CHECK(kind([](Strategy& s) { s.global_batch = 4; }) == ErrorKind::bad_input);
+  CHECK(kind([](Strategy& s) { s.optimizer = OptimizerKind::lomo; }) == ErrorKind::bad_input);
+  CHECK(kind([](Strategy& s) { s.clip_gradients = true; }) == ErrorKind::not_modelled);
+  CHECK(kind([](Strategy& s) { s.dp = s.global_batch = 4; }) == ErrorKind::not_modelled);
+  CHECK_FALSE(kind([](Strategy&) {}));
+}
+
+TEST_CASE("without an optimizer there are gradients and no states") {
+  Job job = eager_job(3);
+  job.strategy.optimizer = OptimizerKind::none;
+  const EagerStep step = eager_step(job);
+  CHECK(step.optimizer == Bytes(0));
+  CHECK(step.step.gradients == step.weights);
+  CHECK(step.step.at == "start");
+}
+
+TEST_CASE("DataParallel's GPUs") {
+  Job job = eager_job(6);
+  Strategy& s = job.strategy;
+  const EagerStep alone = eager_step(job);
+  s.data_parallel = DataParallelKind::data_parallel;
+  s.dp = 4;
+  s.global_batch = 8;
+  const auto on = [&](Replica role) {
+    return eager_step(job, Grain::requested, Layers::folded, role);
+  };
+  for (const bool keep : {false, true}) {
+    s.keep_outputs = keep;
+    const EagerStep first = on(Replica::first), other = on(Replica::other);
+    CHECK(first.inputs == 4 * alone.inputs);
+    CHECK(other.inputs == alone.inputs);
+    CHECK(first.optimizer == alone.optimizer);
+    CHECK(other.optimizer == Bytes(0));
+    // Four replicas' logits; their losses in a vector
+    const int64_t logits = keep ? 4 * 2 * 48 * 320 * 2 : 0;
+    CHECK((first.activations - alone.activations).count() == logits + 4 * 4);
+    CHECK(other.activations == alone.activations);
+    // Its own gradients and the sums at once
+    CHECK(first.backward.bytes >= first.weights + first.optimizer + 2 * first.weights);
+    CHECK(first.step.gradients == alone.step.gradients);
+    check_same(first, eager_step(job, Grain::requested, Layers::unrolled, Replica::first));
+    check_same(other, eager_step(job, Grain::requested, Layers::unrolled, Replica::other));
+  }
+}
+
 TEST_CASE("a llama layer keeps 16h + 4hq + 4hkv + 8f + 4nh + 8 bytes a token") {
   const auto held = [](int64_t layers) { return eager_step(eager_job(layers)).activations; };
   const int64_t h = 64, hq = 64, hkv = 16, f = 176, nh = 8, tokens = 2 * 48;
@@ -127,9 +222,7 @@ TEST_CASE("what eager PyTorch does not do is refused by name") {
   };
   CHECK(refused([](Strategy& s) { s.tp = 2; }));
   CHECK(refused([](Strategy& s) { s.zero = 3; }));
-  CHECK(refused([](Strategy& s) { s.compile = true; }));
   CHECK(refused([](Strategy& s) { s.loss = LossKind::liger; }));
-  CHECK(refused([](Strategy& s) { s.quantization.kind = QuantKind::nf4; }));
   CHECK(refused([](Strategy& s) { s.transformers = {4, 44, 2}; }));
   CHECK_FALSE(refused([](Strategy&) {}));
 }
@@ -146,6 +239,28 @@ TEST_CASE("the parts of a rank's memory add up") {
   Bytes lines;
   for (const LedgerLine& line : plan.ranks.front().lines) lines += line.bytes;
   CHECK(lines == m.allocated);
+}
+
+TEST_CASE("torch.compile is given between what kernels read and what eager execution keeps") {
+  Job job = eager_job(6);
+  job.cluster.gpu = find_gpu("h100-80g");
+  job.cluster.gpus = job.cluster.gpus_per_node = 1;
+  job.strategy.sequence = 512;
+  const Plan eager = predict(job);
+  job.strategy.compile = true;
+  const Plan compiled = predict(job);
+  CHECK(eager.ranks[0].below == Bytes(0));
+  CHECK(compiled.ranks[0].below > Bytes(0));
+  CHECK(compiled.verdict.low < eager.verdict.low);
+  CHECK(compiled.verdict.expected >= eager.verdict.expected);
+}
+
+TEST_CASE("of a llama layer, kernels read 4h + 4hq + 4hkv + 2f + 4nh bytes a token") {
+  // bf16: both norms' outputs, the MLP's product, q, k, v, attention's output; its log-sum-exp
+  const auto operands = [](int64_t layers) { return eager_step(eager_job(layers)).operands; };
+  const int64_t h = 64, hq = 64, hkv = 16, f = 176, nh = 8, tokens = 2 * 48;
+  const int64_t expected = (2 * 2 * h + 2 * (2 * hq + 2 * hkv) + 2 * f + 4 * nh) * tokens;
+  CHECK((operands(4) - operands(3)).count() == expected);
 }
 
 }  // namespace

@@ -145,5 +145,22 @@ TEST_CASE("which states a bare size cannot tell") {
   CHECK_FALSE(updates_in_backward(Kind::adamw));
 }
 
+TEST_CASE("Trainer's AdamW is fused from torch 2.8 on") {
+  Strategy s;
+  s.framework = Framework::huggingface;
+  s.torch = {2, 8, 0};
+  CHECK(optimizer_setup(s, Backend::cuda).impl == OptimizerImpl::fused);
+  s.torch = {2, 7, 1};
+  CHECK(optimizer_setup(s, Backend::cuda).impl == OptimizerImpl::foreach_);
+  s.torch = {2, 8, 0};
+  s.framework = Framework::pytorch;
+  CHECK(optimizer_setup(s, Backend::cuda).impl == OptimizerImpl::foreach_);
+}
+
+TEST_CASE("AdaLomo makes states for frozen parameters too") {
+  CHECK(keeps_state_of_frozen(OptimizerKind::adalomo));
+  CHECK_FALSE(keeps_state_of_frozen(OptimizerKind::adafactor));
+}
+
 }  // namespace
 }  // namespace memplan

@@ -121,12 +121,18 @@ TEST_CASE("LOMO updates in backward, in fp32") {
   const std::vector<StepParam> params = {matrix(10, 20, DType::bf16)};
   check(optimizer_step(with(Kind::lomo), params, Backend::cuda), 0, "start");
   // both fp32 copies, less the gradient
-  check(update_in_backward(with(Kind::lomo), params[0]), 200 * (4 + 4 - 2),
+  check(update_in_backward(with(Kind::lomo), params[0], Backend::cuda), 200 * (4 + 4 - 2),
         "aten._to_copy.default");
-  check(update_in_backward(with(Kind::lomo), matrix(10, 20, DType::f32)), 0, "start");
-  check(update_in_backward(with(Kind::adalomo), params[0]), 200 * (4 + 4 + 4 - 2) + (10 + 20) * 4,
-        "aten.mul.Tensor");
-  check(update_in_backward(with(Kind::adamw), params[0]), 0, "start");
+  check(update_in_backward(with(Kind::lomo), matrix(10, 20, DType::f32), Backend::cuda), 0,
+        "start");
+  check(update_in_backward(with(Kind::adalomo), params[0], Backend::cuda),
+        200 * (4 + 4 + 4 - 2) + (10 + 20) * 4, "aten.mul.Tensor");
+  Strategy hooked = with(Kind::adamw);
+  hooked.optimizer_in_backward = hooked.clip_gradients = true;
+  check(optimizer_step(hooked, params, Backend::cuda), 0, "start");
+  check(update_in_backward(hooked, params[0], Backend::cuda), 200 * 2,
+        "aten._foreach_sqrt.default");
+  check(update_in_backward(with(Kind::adamw), params[0], Backend::cuda), 0, "start");
 }
 
 TEST_CASE("bitsandbytes works in place on CUDA and is refused on the CPU") {

@@ -45,8 +45,10 @@ A case (defaults in DEFAULTS below):
   dropout    false sets every *_dropout/pdrop of the config to 0
   padding_mask  true passes an attention mask with real padding
   keep_outputs  true if the loop keeps the model's outputs alive in backward
-  optimizer  {"name": "adamw"|"adam"|"sgd"|"sgd_momentum"|"adafactor"|null,
-              "impl": "foreach"|"fused"|"forloop"}
+  optimizer  {"name": "adamw"|"adam"|"sgd"|"sgd_momentum"|"adafactor"|"lomo"|"adalomo"|null,
+              "impl": "foreach"|"fused"|"forloop"}; lomo and adalomo are those of the package lomo-optim, which spend
+              each gradient inside backward
+  optimizer_in_backward  true for an optimizer a parameter, which steps as soon as the gradient is accumulated
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
   peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
@@ -67,7 +69,7 @@ A case (defaults in DEFAULTS below):
 
 Result, one JSON object a line; all figures are bytes:
   parameters, trainable  numbers of parameters (whole model, not the shard)
-  peft, bitsandbytes     their versions, where a case uses them; so too the package of its "loss"
+  peft, bitsandbytes, lomo_optim  their versions, where a case uses them; so too the package of its "loss"
   categories   live bytes at the end of the second step's forward:
                parameters, gradients, optimizer, buffers, activations
   peak         {phase: bytes} highest live bytes within forward, backward, step,
@@ -415,7 +417,48 @@ def build_optimizer(case, model):
     spec = case["optimizer"]
     if not spec or not spec.get("name"):
         return None
-    params = [p for p in model.parameters() if p.requires_grad]
+    if spec["name"] in ("lomo", "adalomo"):
+        import lomo_optim
+        torch.Tensor.cuda = lambda tensor, *args, **kw: tensor.to(next(model.parameters()).device)  # AdaLomo's states
+        return {"lomo": lomo_optim.Lomo, "adalomo": lomo_optim.AdaLomo}[spec["name"]](model, lr=1e-4)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if case.get("optimizer_in_backward"):
+        return OptimizersInBackward({p: torch_optimizer(spec, [p]) for p in trained})
+    return torch_optimizer(spec, trained)
+
+
+class OptimizersInBackward:
+    """torchtune's register_optim_in_bwd_hooks: one optimizer a parameter, stepped by a hook."""
+
+    def __init__(self, optimizers):
+        self.optimizers = optimizers
+        for p in optimizers:
+            p.register_post_accumulate_grad_hook(self.step_one)
+
+    def step_one(self, p):
+        self.optimizers[p].step()
+        self.optimizers[p].zero_grad()
+
+    @property
+    def state(self):
+        return {p: state for optimizer in self.optimizers.values() for p, state in optimizer.state.items()}
+
+    def step(self):
+        pass
+
+    def zero_grad(self):
+        pass
+
+
+def optimizer_states(optimizer):
+    """The tensors an optimizer keeps."""
+    for name in ("exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col"):  # AdaLomo's, by name of the parameter
+        yield from getattr(optimizer, name, {}).values()
+    for state in optimizer.state.values():
+        yield from state.values()
+
+
+def torch_optimizer(spec, params):
     impl = {"foreach": dict(foreach=True), "fused": dict(fused=True), "forloop": dict(foreach=False)}[
         spec.get("impl", "foreach")]
     name = spec["name"]
@@ -482,6 +525,8 @@ def run_steps(case, mode, history, events):
     if case.get("loss"):
         package, version, loss = trace_losses.load(case["loss"])
         result[package] = version
+    if (case["optimizer"] or {}).get("name") in ("lomo", "adalomo"):
+        result["lomo_optim"] = importlib.metadata.version("lomo-optim")
     mesh = build_mesh(case, device)
     with fake, ledger:
         model, config = build_model(case, device, loss)
@@ -524,18 +569,22 @@ def run_steps(case, mode, history, events):
                         parameters=live_bytes((*model.parameters(), *quant_scales(model))),
                         buffers=live_bytes(model.buffers()),
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
-                        optimizer=live_bytes(v for st in optimizer.state.values() for v in st.values())
-                        if optimizer else 0)
+                        optimizer=live_bytes(optimizer_states(optimizer)) if optimizer else 0)
                     held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask, labels])
                     result["categories"] = held
                 ledger.enter("backward")
-                loss.backward()
+                if hasattr(optimizer, "fused_backward"):
+                    optimizer.fused_backward(loss, 1e-4)
+                else:
+                    loss.backward()
                 outputs = loss = None
             ledger.enter("step")
             params = [p for p in model.parameters() if p.requires_grad]
             if case["clip"]:
                 torch.nn.utils.clip_grad_norm_(params, 1.0)
-            if optimizer:
+            if hasattr(optimizer, "fused_backward"):
+                pass  # nothing is left to do
+            elif optimizer:
                 optimizer.step()
                 optimizer.zero_grad()
             else:

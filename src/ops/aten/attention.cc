@@ -57,9 +57,9 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   std::array<Saved, 2> kr;
   if (tracked) {
     if (mask) km = Saved(mask);
-    kk = Saved(k);
-    kq = Saved(q);
-    kv = Saved(v);
+    kk = Saved(k, ReadBy::kernel);
+    kq = Saved(q, ReadBy::kernel);
+    kv = Saved(v, ReadBy::kernel);
   }
   Shape sizes = q.sizes();
   sizes[-1] = v.size(-1);
@@ -74,8 +74,8 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
     if (kernel.rng[i] > 0) rng[i] = allocate(session, {kernel.rng[i]}, DType::i64);
   session.ledger.note(kernel.forward);
   if (!tracked) return out;
-  ko = Saved(out);
-  kl = Saved(lse);
+  ko = Saved(out, ReadBy::kernel);
+  kl = Saved(lse, ReadBy::kernel);
   for (size_t i = 0; i < rng.size(); ++i)
     if (rng[i]) kr[i] = Saved(rng[i]);
   record({&out}, {&q, &k, &v}, [kernel = &kernel, kq, kk, kv, km, ko, kl, kr](Grads& g) {

@@ -58,7 +58,7 @@ Saved::Slot::~Slot() {
     frame->tensors[static_cast<size_t>(index)].reset();
 }
 
-Saved::Saved(const Tensor& x) : slot_(new Slot) {
+Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
   Session& session = x.session();
   if (session.packing) {
     slot_->frame = session.packing;
@@ -67,6 +67,7 @@ Saved::Saved(const Tensor& x) : slot_(new Slot) {
   }
   slot_->value = x.detach();
   x->storage->mark_kept();
+  if (reader == ReadBy::kernel) x->storage->mark_operand();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
     tensors.push_back(slot_->value);
@@ -162,6 +163,7 @@ class Engine {
       evaluate(*node);
     }
     enter_stretch(0);
+    spend_pending();
     for (Node* node : reached_) {
       node->seen = false;
       node->waiting = 0;
@@ -245,6 +247,7 @@ class Engine {
 
   void accumulate_grad(Leaf& leaf, Tensor grad) {
     if (!grad) return;
+    if (leaf.spend && leaf.spend->when == Spend::When::next) spend_pending();
     leaf.reached = true;
     if (leaf.grad || leaf.grad_exists) return session_.ledger.note("aten.add_.Tensor");
     if (leaf.in_bucket) return;
@@ -254,11 +257,27 @@ class Engine {
       leaf.grad = allocate(session_, leaf.value.sizes(), leaf.value.strides(), leaf.value.dtype());
       session_.ledger.note("aten.new_empty_strided.default");
     }
-    leaf.grad->storage->mark_gradient(leaf.copies);
+    if (!leaf.spend) return leaf.grad->storage->mark_gradient(leaf.copies);
+    // Of equal layers each spends its own before the next has one.
+    leaf.grad->storage->mark_gradient(1);
+    if (leaf.spend->when == Spend::When::accumulated) return spend(leaf);
+    pending_ = &leaf;
+  }
+
+  void spend(Leaf& leaf) {
+    session_.ledger.add(leaf.spend->transient);
+    session_.ledger.note(leaf.spend->at);
+    session_.ledger.free(leaf.spend->transient);
+    leaf.grad.reset();
+  }
+
+  void spend_pending() {
+    if (Leaf* leaf = std::exchange(pending_, nullptr)) spend(*leaf);
   }
 
   Session& session_;
   std::vector<Node*> ready_, reached_;
+  Leaf* pending_ = nullptr;  // its gradient waits for the next one
   int stretch_ = 0;
 };
 

@@ -12,12 +12,16 @@
 
 namespace memplan::aten {
 
+/// What of a saved tensor's backward reads it: a compiler fuses pointwise operators and makes what
+/// they read again, but never what a kernel of its own (a matrix product, attention) reads.
+enum class ReadBy : uint8_t { pointwise, kernel };
+
 /// A tensor that an operator keeps for its backward. Under a checkpoint it keeps a place in the
 /// frame instead.
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(const Tensor& x);
+  explicit Saved(const Tensor& x, ReadBy reader = ReadBy::pointwise);
   /// Runs the checkpoint again where needed.
   Tensor get() const;
 

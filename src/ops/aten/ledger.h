@@ -11,9 +11,10 @@ namespace memplan::aten {
 
 enum class Phase : uint8_t { forward, backward, step, count_ };
 
-/// Live bytes, and of them those of gradients and those that autograd keeps.
+/// Live bytes, and of them those of gradients, those that autograd keeps, and of the latter those
+/// that the backward of a matrix product or an attention kernel reads.
 struct Level {
-  int64_t bytes = 0, gradients = 0, kept = 0;
+  int64_t bytes = 0, gradients = 0, kept = 0, operands = 0;
 };
 
 struct Peak {
@@ -27,11 +28,13 @@ struct Peak {
 class Ledger {
  public:
   int64_t live() const { return live_.bytes; }
+  const Level& level() const { return live_; }
   void add(int64_t bytes) { live_.bytes = checked_add(live_.bytes, bytes); }
   void free(int64_t bytes) { live_.bytes -= bytes; }
   /// Live bytes turn out to be a gradient's, or kept by autograd; negative when they are freed.
   void count_gradient(int64_t bytes) { live_.gradients += bytes; }
   void count_kept(int64_t bytes) { live_.kept += bytes; }
+  void count_operand(int64_t bytes) { live_.operands += bytes; }
 
   void enter(Phase phase);
   /// An operator has just run: its outputs exist and nothing it was given is gone yet.

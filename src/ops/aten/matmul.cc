@@ -13,6 +13,9 @@ Tensor raw(std::string_view op, const Tensor& a, const Tensor& b) {
   return out;
 }
 
+// Batched products may be attention's, which a compiler may turn into one kernel.
+ReadBy reader(const Tensor& x) { return x.dims() == 2 ? ReadBy::kernel : ReadBy::pointwise; }
+
 Tensor swap_last(const Tensor& x) { return transpose(x, -2, -1); }
 
 // mm_mat1_backward, mm_mat2_backward (torch/csrc/autograd/FunctionsManual.cpp): where an operand
@@ -47,8 +50,8 @@ Backward product_backward(std::string_view op, int first, Saved ka, Saved kb, co
 Tensor product(std::string_view op, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&a, &b});
   Saved ka, kb;
-  if (tracks(b)) ka = Saved(a);
-  if (tracks(a)) kb = Saved(b);
+  if (tracks(b)) ka = Saved(a, reader(a));
+  if (tracks(a)) kb = Saved(b, reader(b));
   Tensor out = raw(op, a, b);
   if (tracked) record({&out}, {&a, &b}, product_backward(op, 0, ka, kb, b, false));
   return out;
@@ -68,8 +71,8 @@ Tensor bmm(const Tensor& a, const Tensor& b) { return product("aten.bmm.default"
 Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&bias, &a, &b});
   Saved ka, kb;
-  if (tracks(b)) ka = Saved(a);
-  if (tracks(a)) kb = Saved(b);
+  if (tracks(b)) ka = Saved(a, reader(a));
+  if (tracks(a)) kb = Saved(b, reader(b));
   Tensor out = raw("aten.addmm.default", a, b);
   if (tracked)
     record({&out}, {&bias, &a, &b}, product_backward("aten.mm.default", 1, ka, kb, b, true));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "memplan/job.h"
@@ -16,6 +17,16 @@ namespace memplan::aten {
 
 class Session;
 
+/// Spends a gradient inside backward: the optimizer's update of this one parameter.
+struct Spend {
+  enum class When : uint8_t {
+    accumulated,  ///< by a hook on its accumulation: torch's register_post_accumulate_grad_hook
+    next,         ///< by a hook on the next parameter's gradient, which finds this one (LOMO)
+  } when = When::accumulated;
+  int64_t transient = 0;          ///< highest live bytes above the gradient itself
+  std::string_view at = "start";  ///< the operator that reaches it
+};
+
 /// A parameter: its tensor, its gradient, and the node that accumulates into it.
 struct Leaf {
   Tensor value;
@@ -26,6 +37,7 @@ struct Leaf {
   bool reached = false;      ///< by a gradient of this backward
   bool in_bucket = false;    ///< DDP copies a new gradient into its bucket and drops it
   std::optional<QuantFormat> quantized = {};  ///< `value` has the dtype it was loaded in
+  std::optional<Spend> spend = {};
 };
 
 /// Non-reentrant activation checkpointing (torch/utils/checkpoint.py, 2.14): forward saves nothing;

@@ -39,6 +39,7 @@ Storage::~Storage() {
   const int64_t all = session->rounded(bytes) * (ledger.repeating() ? 1 : copies);
   ledger.free(all);
   if (kept) ledger.count_kept(-all);
+  if (operand) ledger.count_operand(-all);
   if (gradient) ledger.count_gradient(-all);
 }
 
@@ -46,6 +47,13 @@ void Storage::mark_kept() {
   if (counted || kept || gradient) return;
   kept = true;
   session->ledger.count_kept(session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies));
+}
+
+void Storage::mark_operand() {
+  if (!kept || operand) return;
+  operand = true;
+  session->ledger.count_operand(session->rounded(bytes) *
+                                (session->ledger.repeating() ? 1 : copies));
 }
 
 void Storage::mark_gradient(int64_t equal) {

@@ -77,10 +77,12 @@ struct Storage {
   int64_t copies = 1;
   bool counted = false;   ///< by its owner: a parameter, the batch
   bool kept = false;      ///< by autograd
+  bool operand = false;   ///< of a matrix product or an attention kernel in backward
   bool gradient = false;  ///< of a parameter
   int refs = 0;
 
   void mark_kept();
+  void mark_operand();  ///< of something kept
   void mark_gradient(int64_t copies);
 };
 
