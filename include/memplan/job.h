@@ -29,6 +29,9 @@ struct Job {
   std::vector<std::string> options;
 };
 
+/// Whose modules a framework trains.
+Implementation implementation_of(Framework framework);
+
 /// Checks that the strategy can be run at all: every count positive, head counts and layers
 /// divisible, batch divisible, gpus = dp·tp·pp·cp. Returns warnings (a sequence longer than the
 /// model was made for). Throws Error{bad_input} naming the option and the nearest possible value.

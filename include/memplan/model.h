@@ -19,6 +19,9 @@ enum class ModelHead : uint8_t {
   seq2seq_lm,               ///< T5ForConditionalGeneration
 };
 
+/// Whose modules a model is made of: the names of its parameters, and its forward.
+enum class Implementation : uint8_t { transformers, litgpt };
+
 /// Mixture of experts. `experts == 0`: the model is dense.
 struct MoeSpec {
   int64_t experts = 0;
@@ -49,6 +52,7 @@ struct ModelSpec {
   std::string source;  ///< where its values come from, for --explain
   std::string family;  ///< model_type: a row of lower/families
   ModelHead head = ModelHead::causal_lm;
+  Implementation implementation = Implementation::transformers;
 
   /// Set for a bare size ("7.5B"): only this number of parameters is known, nothing below is.
   std::optional<int64_t> bare_parameters;

@@ -16,7 +16,15 @@
 
 namespace memplan {
 
-enum class Framework : uint8_t { textbook, pytorch, huggingface, fsdp2, deepspeed, megatron };
+enum class Framework : uint8_t {
+  textbook,
+  pytorch,
+  huggingface,
+  litgpt,
+  fsdp2,
+  deepspeed,
+  megatron
+};
 
 /// How data parallelism is done when ZeRO is 0.
 enum class DataParallelKind : uint8_t {

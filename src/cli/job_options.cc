@@ -8,6 +8,7 @@
 #include "input/peft_config.h"
 #include "memplan/error.h"
 #include "ops/optimizer.h"
+#include "policy/pytorch.h"
 #include "report/request.h"
 
 namespace memplan {
@@ -15,10 +16,6 @@ namespace {
 
 constexpr int64_t kUsualSequence = 4096;  // where nobody says and the model allows it
 constexpr int64_t kBareSequence = 1024;   // nothing of a bare size depends on it
-
-bool runs_eagerly(Framework framework) {
-  return framework == Framework::pytorch || framework == Framework::huggingface;
-}
 
 // Is this what a PyTorch job has anyway? Reports spell it out.
 bool is_plain(const Given& given) {
@@ -106,12 +103,14 @@ class Builder {
     const Given* given = find("--framework");
     if (given == nullptr) return;
     const auto framework = parse_name<Framework>(given->text, given->where);
-    if (!runs_eagerly(framework)) return;
+    if (!pytorch::is_eager(framework)) return;
+    out_.job.model.implementation = implementation_of(framework);
     Strategy& s = out_.job.strategy;
     const std::string origin = "default of framework " + given->text;
     s.precision = parse_precision("bf16", given->where);
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = framework == Framework::huggingface && !spends_gradients();
+    s.keep_outputs = framework == Framework::litgpt;  // its loop's variable `logits`
     for (const char* option : {"--precision", "--attention", "--clip"})
       if (!find(option)) from(key_of(option), origin);
     if (!find("--attention")) assume("attention sdpa, PyTorch's choice of kernel");
@@ -136,7 +135,7 @@ class Builder {
                   "belongs to losses whose chunks can be chosen",
                   "add --loss torchtune-chunked, torchtune-linear or torchtitan-chunked, or leave "
                   "the chunks away");
-    if (runs_eagerly(s.framework)) return;
+    if (pytorch::is_eager(s.framework)) return;
     const std::string framework(to_string(s.framework));
     const auto refuse = [&](const Given& given) {
       throw Error(ErrorKind::not_modelled, given.where,
@@ -207,7 +206,7 @@ class Builder {
     const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
     Precision& precision = job.strategy.precision;
     if (!find("--precision") && !has_bf16) {
-      const bool eager = runs_eagerly(job.strategy.framework);
+      const bool eager = pytorch::is_eager(job.strategy.framework);
       precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
       refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");

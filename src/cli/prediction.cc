@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cost/eager.h"
+#include "lower/inventory.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
 
@@ -36,15 +37,18 @@ constexpr std::array<Figure<EagerStep>, 11> kStepFigures{{
     {"peak_at.step", [](const EagerStep& s) { return FigureValue(s.step.at); }},
 }};
 
+constexpr std::array<Figure<ParameterCounts>, 2> kSizeFigures{{
+    {"total_params", [](const ParameterCounts& c) { return FigureValue(c.total); }},
+    {"trainable_params", [](const ParameterCounts& c) { return FigureValue(c.trainable); }},
+}};
+
 const RankPlan& worst(const Plan& plan) {
   return plan.ranks.at(static_cast<size_t>(plan.verdict.worst_rank));
 }
 
 // Of states, what is held all the time; of the rest, the moment of the peak. PyTorch's `active`
 // differs from `allocated` by blocks that another stream still reads.
-constexpr std::array<Figure<Plan>, 13> kPlanFigures{{
-    {"total_params", [](const Plan& p) { return FigureValue(p.parameters); }},
-    {"trainable_params", [](const Plan& p) { return FigureValue(p.trainable); }},
+constexpr std::array<Figure<Plan>, 11> kPlanFigures{{
     {"allocated", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
     {"cuda.allocated",
      [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
@@ -77,18 +81,6 @@ void fill_all(const Answer& answer, const std::array<Figure<Answer>, N>& table,
   for (CaseFigure* figure : figures) fill(answer, table, *figure);
 }
 
-// The same model, adapters and trained part in the framework that knows them all.
-Job sized(Job job) {
-  const Strategy& from = job.strategy;
-  Strategy plain;
-  plain.micro_batch = plain.global_batch = plain.sequence = 1;
-  plain.peft = from.peft;
-  plain.trainable = from.trainable;
-  job.strategy = plain;
-  job.cluster.gpus = job.cluster.gpus_per_node = 1;
-  return job;
-}
-
 // The walk knows no master copy, and activations do not depend on it.
 Job walked(Job job) {
   Strategy& s = job.strategy;
@@ -102,14 +94,15 @@ Job walked(Job job) {
 void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
   try {
     if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
-    if (one.job->strategy.compile)
+    if (one.job->strategy.compile && by != Answered::by_size)
       throw Error(ErrorKind::not_modelled, "",
                   "torch.compile is answered by an interval: no figure is held against it");
-    if (by == Answered::by_step)
+    if (by == Answered::by_size)
+      fill_all(count_job_parameters(*one.job), kSizeFigures, figures);
+    else if (by == Answered::by_step)
       fill_all(eager_step(walked(*one.job)), kStepFigures, figures);
     else
-      fill_all(predict(by == Answered::by_size ? sized(*one.job) : *one.job), kPlanFigures,
-               figures);
+      fill_all(predict(*one.job), kPlanFigures, figures);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::device_fault) throw;
     for (CaseFigure* figure : figures) figure->refused = error.problem();

@@ -208,8 +208,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--train", "WHAT", "all, last:K layers, or bias (all)", training, true, train},
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
-    {"--framework", "NAME", "whose memory: textbook, pytorch, huggingface (textbook)", model, true,
-     choice<Framework, &Strategy::framework>},
+    {"--framework", "NAME", "whose memory: textbook, pytorch, huggingface, litgpt (textbook)",
+     model, true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
     {"--activations", "NAME", "what a layer keeps: korthikanti, zero (korthikanti)", model, true,

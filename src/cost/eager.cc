@@ -216,6 +216,10 @@ class Step {
       f.labels = aten::allocate(session_, {f.batch}, DType::i64);
       out_.inputs += Bytes(f.labels.bytes());
     }
+    if (job_.model.implementation != Implementation::transformers) {
+      f.labels = aten::allocate(session_, f.ids.sizes(), DType::i64);
+      out_.inputs += Bytes(f.labels.bytes());
+    }
     for (const Tensor& x : {f.ids, f.padding, f.labels})
       if (x) x->storage->counted = true;
     if (role_ == Replica::first) {  // the whole batch, of which its own share is a view

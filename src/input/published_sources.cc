@@ -87,24 +87,28 @@ PeftSpec described_lora(const JsonNode& peft, std::span<const TargetName> names)
 }
 
 constexpr auto kLitgptTargets = std::to_array<TargetName>(
-    {{"query", "q_proj"}, {"key", "k_proj"}, {"value", "v_proj"}, {"projection", "o_proj"}});
+    {{"query", "query"}, {"key", "key"}, {"value", "value"}, {"projection", "projection"}});
 
+// The scripts' peak is that of the first micro-batch, which is given the longest sample.
 Job read_litgpt(const JsonNode& line) {
-  Job job = one_gpu_job(line, Framework::pytorch);
+  Job job = one_gpu_job(line, Framework::litgpt);
+  job.model.implementation = Implementation::litgpt;
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line);
-  s.loss = LossKind::litgpt_full;  // finetune/full.py
-  if (const auto global = line.find("global_batch"); global && !global->is_null())
-    s.global_batch = global->count();
-  const auto peft = peft_of(line);
-  if (!peft) return job;
-  s.loss = LossKind::litgpt_chunked;  // finetune/lora.py
-  const JsonNode method = peft->at("method");
-  if (!method.text().starts_with("lora"))
-    throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
-  if (job.model.family == "gpt_neox" || job.model.family == "falcon")
-    throw refusal(method, "LoRA on parts of a fused query-key-value matrix is not modelled");
-  s.peft = described_lora(*peft, kLitgptTargets);
+  s.keep_outputs = true;
+  if (const auto peft = peft_of(line)) {
+    const JsonNode method = peft->at("method");
+    if (method.text().starts_with("lora")) {
+      s.peft = described_lora(*peft, kLitgptTargets);
+      s.peft.kind = PeftKind::litgpt_lora;
+    } else if (method.text() == "adapter") {
+      s.peft = make_peft(PeftKind::litgpt_adapter);
+    } else if (method.text() == "adapter_v2") {
+      s.peft = make_peft(PeftKind::litgpt_adapter_v2);
+    } else {
+      throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
+    }
+  }
   return job;
 }
 

@@ -45,6 +45,12 @@ void read_weights(const JsonNode& node, Draft& draft) {
 void read_autocast(const JsonNode& node, Draft& draft) {
   if (!node.is_null()) draft.autocast = parse_dtype(node.text(), node.where());
 }
+void read_program(const JsonNode& node, Draft& draft) {
+  if (node.is_null()) return;
+  Job& job = draft.job;
+  job.strategy.framework = name_or_refuse<Framework>(node, "program");
+  job.model.implementation = implementation_of(job.strategy.framework);
+}
 void read_attention(const JsonNode& node, Draft& draft) {
   draft.job.strategy.attention = name_or_refuse<AttentionKind>(node, "attention");
 }
@@ -91,8 +97,31 @@ std::string peft_type(std::string name) {
   return name;
 }
 
+// trace_programs.py: the program's own words.
+void read_program_peft(const JsonNode& node, PeftSpec& peft) {
+  const JsonNode method = node.at("method");
+  if (method.text() == "lora") {
+    refuse_unknown_keys(node, {"method", "r", "lora_alpha", "lora_dropout", "targets"});
+    peft = make_peft(PeftKind::litgpt_lora);
+    peft.rank = node.at("r").count();
+    if (const auto dropout = node.find("lora_dropout")) peft.dropout = dropout->probability();
+    for (const JsonNode& target : node.at("targets").items()) peft.targets.push_back(target.text());
+    return;
+  }
+  refuse_unknown_keys(node, {"method"});
+  if (method.text() == "adapter")
+    peft = make_peft(PeftKind::litgpt_adapter);
+  else if (method.text() == "adapter_v2")
+    peft = make_peft(PeftKind::litgpt_adapter_v2);
+  else
+    throw not_modelled(method,
+                       "litgpt's method '" + printable(method.text()) + "' is not modelled");
+}
+
 void read_peft(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
+  if (draft.job.model.implementation != Implementation::transformers)
+    return read_program_peft(node, draft.job.strategy.peft);
   const auto method = node.find("method");
   draft.job.strategy.peft =
       read_peft_method(node, method ? peft_type(method->text()) : "LORA", method.value_or(node));
@@ -172,6 +201,7 @@ constexpr auto kKeys =
                             {"optimizer_in_backward", read_optimizer_in_backward},
                             {"clip", read_clip},
                             {"micro_batches", read_micro_batches},
+                            {"program", read_program},
                             {"peft", read_peft},
                             {"quantization", read_quantization},
                             {"loss", read_loss},

@@ -2,12 +2,19 @@
 
 #include <algorithm>
 
+#include "memplan/job.h"
+
 namespace memplan {
 
 int64_t ModelSpec::extra_or(std::string_view key, int64_t otherwise) const {
   const auto row =
       std::find_if(extra.begin(), extra.end(), [&](const auto& pair) { return pair.first == key; });
   return row == extra.end() ? otherwise : row->second;
+}
+
+Implementation implementation_of(Framework framework) {
+  if (framework == Framework::litgpt) return Implementation::litgpt;
+  return Implementation::transformers;
 }
 
 }  // namespace memplan

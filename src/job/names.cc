@@ -13,6 +13,7 @@ const std::vector<NameRow<Framework>>& names_of<Framework>() {
       {Framework::textbook, "textbook", "what the papers count: states and saved activations"},
       {Framework::pytorch, "pytorch", "plain PyTorch: DDP, DataParallel"},
       {Framework::huggingface, "huggingface", "transformers and its Trainer"},
+      {Framework::litgpt, "litgpt", "Lightning-AI/litgpt's finetuning scripts on one GPU"},
       {Framework::fsdp2, "fsdp2", "PyTorch fully_shard, torchtitan"},
       {Framework::deepspeed, "deepspeed", "DeepSpeed ZeRO"},
       {Framework::megatron, "megatron", "Megatron-core"},

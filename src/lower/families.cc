@@ -6,6 +6,7 @@
 #include "lower/ends.h"
 #include "lower/family_row.h"
 #include "lower/family_table.h"
+#include "lower/implementations.h"
 #include "lower/layer.h"
 #include "lower/t5.h"
 #include "memplan/error.h"
@@ -63,6 +64,7 @@ FamilyRow family_row(const ModelSpec& model) {
   require_family(model);
   FamilyRow row = *find_row(model.family);
   if (row.adapt) row.adapt(model, row);
+  rename_for(model.implementation, row);
   return row;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lower/families.h"
+#include "lower/program.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -99,6 +100,19 @@ int64_t count_parameters(const ModelSpec& model) {
     sum = checked_add(sum, checked_mul(elements(layer.graph), layer.count));
   }
   return checked_add(sum, elements(parts.head));
+}
+
+ParameterCounts count_job_parameters(const Job& job) {
+  ParameterCounts out;
+  const Program program = lower(job, 1);
+  for (const StageProgram& stage : program.stages)
+    for (const Run& run : stage.runs)
+      for (const Param& p : program.blocks[static_cast<size_t>(run.block)].graph.params) {
+        const int64_t elements = checked_mul(p.elements(), run.count);
+        out.total = checked_add(out.total, elements);
+        if (p.trainable) out.trainable = checked_add(out.trainable, elements);
+      }
+  return out;
 }
 
 }  // namespace memplan

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "memplan/job.h"
 #include "memplan/model.h"
 
 namespace memplan {
@@ -21,5 +22,12 @@ std::vector<NamedParam> inventory(const ModelSpec& model);
 /// Their number of elements; multiplies equal layers instead of listing them. A bare size counts as
 /// it says. Throws as require_family, and Error{too_large}.
 int64_t count_parameters(const ModelSpec& model);
+
+/// Elements of all parameters of a job's model, adapters among them, and of the trained ones.
+struct ParameterCounts {
+  int64_t total = 0, trainable = 0;
+};
+/// Whatever the framework makes of them. Throws as lower.
+ParameterCounts count_job_parameters(const Job& job);
 
 }  // namespace memplan

@@ -177,6 +177,12 @@ void add_layer_prompts(const ModelSpec& model, Graph& g) {
   } else if (peft.kind == PeftKind::litgpt_adapter || peft.kind == PeftKind::litgpt_adapter_v2) {
     add_layer_prompt(g, prefix + "adapter_wte.weight", {tokens, model.hidden});
     add_layer_prompt(g, prefix + "gating_factor", {1, 1, model.heads, 1});
+    if (model.implementation != Implementation::litgpt) return;
+    // adapter_kv_cache: filled by the validation before the first step, and never again.
+    for (const char* name : {"adapter_k", "adapter_v"}) {
+      g.buffers.push_back(make_param(prefix + name, {1, model.heads, tokens, model.head_dim}));
+      g.buffers.back().trainable = false;
+    }
   }
 }
 

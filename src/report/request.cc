@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "policy/pytorch.h"
+
 namespace memplan {
 namespace {
 
@@ -55,7 +57,7 @@ std::vector<Setting> settings_of(const Job& job) {
       {"train", train_text(s.trainable)},
       {"algorithm", std::string(s.tree_collectives ? "tree" : "ring")},
   };
-  if (s.framework != Framework::pytorch && s.framework != Framework::huggingface) return out;
+  if (!pytorch::is_eager(s.framework)) return out;
   const std::vector<Setting> eager = {
       {"optimizer_impl", name(s.optimizer_impl)},
       {"optimizer_in_backward", s.optimizer_in_backward},

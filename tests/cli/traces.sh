@@ -17,5 +17,7 @@ traces _optimizers
 traces _quantized   # bitsandbytes on the CPU
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
+# The modules of other programs, every figure exact.
+expect 0 validate "$reference/torch_traces_programs.jsonl" --bound '*:exact=100%'
 
 finish

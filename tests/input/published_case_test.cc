@@ -32,19 +32,20 @@ MeasuredCase read(const std::string& text) {
   return read_published(document.root());
 }
 
-TEST_CASE("a litgpt record is a PyTorch job") {
+TEST_CASE("a litgpt record is a job of its script") {
   const MeasuredCase one = read(litgpt(kLora));
   REQUIRE_MESSAGE(one.job, one.refused);
   const Strategy& s = one.job->strategy;
   CHECK(one.source == "Lightning-AI/litgpt");
-  CHECK(s.framework == Framework::pytorch);
+  CHECK(s.framework == Framework::litgpt);
+  CHECK(one.job->model.implementation == Implementation::litgpt);
   CHECK(s.micro_batch == 2);
   CHECK(s.sequence == 300);
-  CHECK(s.loss == LossKind::litgpt_chunked);
   CHECK(s.torch == Version{2, 1, 0});
   CHECK(s.precision.name == "bf16");
   CHECK(s.quantization.kind == QuantKind::none);
-  CHECK(s.peft.targets == std::vector<std::string>{"q_proj", "v_proj"});
+  CHECK(s.peft.kind == PeftKind::litgpt_lora);
+  CHECK(s.peft.targets == std::vector<std::string>{"query", "value"});
   CHECK(one.job->model.family == "llama");
   CHECK(one.job->model.ffn == 128);
 }
@@ -66,8 +67,8 @@ TEST_CASE("quantized base weights are read from the precision's text") {
 
 TEST_CASE("what a record leaves out is refused, not guessed") {
   CHECK(read(litgpt("")).refused == "the record does not say the micro-batch");
-  CHECK(read(litgpt(R"(, "micro_batch": 1, "peft": {"method": "adapter"})")).refused ==
-        "litgpt's adapter is not modelled");
+  CHECK(read(litgpt(R"(, "micro_batch": 1, "peft": {"method": "prefix"})")).refused ==
+        "litgpt's prefix is not modelled");
   CHECK(read(litgpt(kLora, "int9")).refused == "precision 'int9' is not modelled");
 }
 

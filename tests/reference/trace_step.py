@@ -51,6 +51,7 @@ A case (defaults in DEFAULTS below):
   optimizer_in_backward  true for an optimizer a parameter, which steps as soon as the gradient is accumulated
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
+  program    the training program, where it is not transformers': see trace_programs.py, whose words "peft" then takes
   peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
   quantization  {"kind": "nf4", "fp4" or "int8", "double_quant": bool, "prepare": bool, "compute": dtype}: linear layers
              but the head stored by bitsandbytes, "weights" being the dtype of the rest and, without "compute", of
@@ -95,13 +96,16 @@ import weakref
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import torch.distributed as dist
-import trace_losses
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+import trace_losses
+import trace_programs
 
 DEFAULTS = dict(
     batch=1, seq=512, weights="bfloat16", autocast=None, attention="sdpa", checkpoint=False,
     dropout=True, padding_mask=False, keep_outputs=True, clip=False, micro_batches=1, peft=None,
+    program=None,
     optimizer=dict(name="adamw", impl="foreach"), parallel=dict(kind="none"),
 )
 
@@ -504,8 +508,9 @@ def run_steps(case, mode, history, events):
     device = "cuda" if mode == "cuda" else "cpu"
     ledger = StorageLedger()
     result = dict(id=case["id"], mode=mode, torch=torch.__version__.split("+")[0], case=case)
-    import transformers
-    result["transformers"] = transformers.__version__
+    if not case["program"]:
+        import transformers
+        result["transformers"] = transformers.__version__
     if mode == "cuda":
         if history:
             torch.cuda.memory._record_memory_history("all", context=None, max_entries=2_000_000)
@@ -517,10 +522,12 @@ def run_steps(case, mode, history, events):
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         allow_fake_conversion()
         undo_tracing_detection()
-    if case["peft"]:
+    if case["peft"] and not case["program"]:
         result["peft"] = importlib.metadata.version("peft")
     if case.get("quantization"):
         result["bitsandbytes"] = importlib.metadata.version("bitsandbytes")
+    if case["program"]:
+        trace_programs.import_program(case)
     loss = None
     if case.get("loss"):
         package, version, loss = trace_losses.load(case["loss"])
@@ -529,7 +536,12 @@ def run_steps(case, mode, history, events):
         result["lomo_optim"] = importlib.metadata.version("lomo-optim")
     mesh = build_mesh(case, device)
     with fake, ledger:
-        model, config = build_model(case, device, loss)
+        program = None
+        if case["program"]:
+            program = trace_programs.open_program(case, device)
+            model = config = program.model
+        else:
+            model, config = build_model(case, device, loss)
         for tensor in (*model.parameters(), *model.buffers(), *quant_scales(model)):
             ledger.track(tensor)  # loading has threads of its own
         result["parameters"] = sum(stored_numel(p) for p in model.parameters())
@@ -540,9 +552,12 @@ def run_steps(case, mode, history, events):
             ledger.name_modules(model)
         optimizer = build_optimizer(case, model)
         b, s = case["batch"], case["seq"]
-        ids = torch.randint(0, config.vocab_size, (b, s), device=device)
-        classes = "ForSequenceClassification" in str(config.architectures)
-        labels = torch.zeros(b, dtype=torch.int64, device=device) if classes else ids
+        ids = torch.randint(0, (program or config).vocab_size, (b, s), device=device)
+        if program:
+            labels = ids.clone()
+        else:
+            classes = "ForSequenceClassification" in str(config.architectures)
+            labels = torch.zeros(b, dtype=torch.int64, device=device) if classes else ids
         mask = None
         if case["padding_mask"]:
             mask = torch.ones((b, s), dtype=torch.int64, device=device)
@@ -560,14 +575,17 @@ def run_steps(case, mode, history, events):
                 amp = (torch.autocast(device, dtype=getattr(torch, case["autocast"]))
                        if case["autocast"] else contextlib.nullcontext())
                 with amp:
-                    outputs = model(input_ids=ids, attention_mask=mask, labels=labels)
-                loss = outputs.loss
+                    if program:
+                        loss, outputs = program(ids, labels, case["micro_batches"])
+                    else:
+                        outputs = model(input_ids=ids, attention_mask=mask, labels=labels)
+                        loss = outputs.loss
                 if not case["keep_outputs"]:
                     del outputs
                 if last and micro == case["micro_batches"] - 1:
                     held = dict(
                         parameters=live_bytes((*model.parameters(), *quant_scales(model))),
-                        buffers=live_bytes(model.buffers()),
+                        buffers=live_bytes((program or model).buffers()),
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
                         optimizer=live_bytes(optimizer_states(optimizer)) if optimizer else 0)
                     held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask, labels])
@@ -606,7 +624,8 @@ def preload():
 
     Not peft: two 8-byte tensors that its import creates have counted among the activations of every peft case so far.
     """
-    import transformers  # noqa: F401
+    with contextlib.suppress(ImportError):  # programs do without
+        import transformers  # noqa: F401
     import torch._dynamo  # noqa: F401
     from torch._subclasses.fake_tensor import FakeTensorMode
     FakeTensorMode()

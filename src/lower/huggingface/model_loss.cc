@@ -39,6 +39,12 @@ Tensor all_but_last(const Tensor& logits) { return slice(logits, 1, 0, logits.si
 Tensor model_loss(Forward& f, const Family& family, const Params& head_params,
                   const Params& embedding, Tensor hidden, Tensor& logits) {
   const Strategy& s = f.job.strategy;
+  if (family.program_loss) {
+    if (s.loss != LossKind::cross_entropy)
+      throw Error(ErrorKind::bad_input, "--loss " + std::string(to_string(s.loss)),
+                  std::string(family.name) + " computes its loss itself", "leave --loss away");
+    return family.program_loss(f, head_params, embedding, std::move(hidden), logits);
+  }
   if (s.loss == LossKind::cross_entropy)
     return family.loss(f, head_params, embedding, hidden, logits);
   require_program_loss(f, family);

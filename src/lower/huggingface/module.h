@@ -56,7 +56,7 @@ struct Forward {
   int64_t batch = 1, sequence = 1;
   Tensor ids = {}, padding = {};        ///< input_ids and attention_mask [b, s], int64
   const Params* shared_peft = nullptr;  ///< of what all adapted modules share
-  Tensor labels = {};                   ///< of a classifier [b], int64; others' are the ids
+  Tensor labels = {};  ///< a classifier's [b], a program's own [b, s], int64; others' are the ids
   // The local variables of model.forward.
   Tensor inputs_embeds = {}, position_ids = {};
   Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
@@ -145,6 +145,9 @@ struct Family {
                    const Tensor& hidden) = nullptr;
   /// What model.forward does to a layer's output, outside of the layer and of its checkpoint.
   Tensor (*after_layer)(Forward& f, const Params& embedding, const Tensor& hidden) = nullptr;
+  /// In the place of `loss`, by a program that lets go of the hidden states on the way.
+  Tensor (*program_loss)(Forward& f, const Params& head, const Params& embedding, Tensor hidden,
+                         Tensor& logits) = nullptr;
 };
 
 /// Throws Error{not_modelled} for a family whose forward is not written.

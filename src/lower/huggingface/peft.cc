@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "lower/litgpt/litgpt.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
@@ -266,6 +267,7 @@ void require_peft_forward(const Job& job, const Program& program) {
                 "what " + what + " keeps for backward is not modelled; its parameters are",
                 "LoRA's is");
   };
+  if (job.model.implementation == Implementation::litgpt) return litgpt::require_modelled(job);
   if (find_forward(peft.kind) == nullptr) refuse(kind);
   // peft 0.21 trains the rank counts that it casts to fp32, 0.19 does not.
   if (peft.kind == PeftKind::adalora && job.strategy.precision.weight != DType::f32)

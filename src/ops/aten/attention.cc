@@ -207,7 +207,7 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   SdpaOptions o = given;
   const bool one_width = q.size(-1) == v.size(-1);
   if (session.backend == Backend::cpu) {
-    if (o.dropout > 0 || !one_width) return math(q, k, v, o);
+    if (o.dropout > 0 || !one_width || q.size(0) != k.size(0)) return math(q, k, v, o);
     o.mask = additive(o.mask, q.dtype());
     return fused(kCpu, q, k, v, o.mask);
   }

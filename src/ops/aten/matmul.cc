@@ -143,6 +143,31 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
   return add_in_place(matmul(x, wt), bias);
 }
 
+// cuDNN's algorithms of kernels this small need no workspace worth counting; its copy of an input
+// that does not lie row by row is counted.
+Tensor convolution1d(const Tensor& x, const Tensor& weight, int64_t) {
+  const bool tracked = tracks({&x, &weight});
+  Saved kx, kw;
+  if (tracked) {
+    kx = Saved(x);
+    kw = Saved(weight);
+  }
+  Tensor out = allocate(x.session(), {x.size(0), weight.size(0), x.size(2)}, x.dtype());
+  x.session().ledger.note("aten.convolution.default");
+  if (tracked)
+    record({&out}, {&x, &weight}, [kx, kw](Grads& g) {
+      const Tensor input = kx.get();
+      const Tensor kernel = kw.get();
+      Tensor of_x, of_kernel;
+      if (g.wants(0)) of_x = allocate(g.session(), input.sizes(), input.dtype());
+      if (g.wants(1)) of_kernel = allocate(g.session(), kernel.sizes(), kernel.dtype());
+      g.session().ledger.note("aten.convolution_backward.default");
+      g.set(0, std::move(of_x));
+      g.set(1, std::move(of_kernel));
+    });
+  return out;
+}
+
 Tensor conv1d(const Tensor& input, const Tensor& w, const Tensor& b) {
   Session& session = input.session();
   const Tensor rows = view(input, flat(input));

@@ -43,7 +43,8 @@ Tensor rsqrt(const Tensor& x);
 Tensor mean_last(const Tensor& x);  ///< over the last dimension, which stays as 1
 Tensor sum_last(const Tensor& x);   ///< the same, sum
 Tensor sum_dim(const Tensor& x, int dim);
-Tensor sum(const Tensor& x);  ///< of all elements; those of integers and booleans are int64
+Tensor sum(const Tensor& x);   ///< of all elements; those of integers and booleans are int64
+Tensor mean(const Tensor& x);  ///< of all elements
 /// An activation that keeps its input (silu, gelu…) or its result (relu, tanh, sigmoid), by name:
 /// "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "sigmoid"; gelu_new is
 /// transformers' composite of eight operators. Throws Error{not_modelled} on another.
@@ -89,6 +90,8 @@ Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b);
 Tensor matmul(const Tensor& a, const Tensor& b);
 /// nn.functional.linear: weight [out, in]; `bias` may be empty. Autocast applies.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+/// nn.functional.conv1d of kernels of width 1: x [b, c, s], weight [out, c/groups, 1].
+Tensor convolution1d(const Tensor& x, const Tensor& weight, int64_t groups);
 /// transformers' Conv1D: weight [in, out].
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
@@ -128,6 +131,8 @@ Tensor gather(const Tensor& x, const Tensor& indices);  ///< over the last dimen
 /// x[rows]: [n, …] at int64 [r] -> [r, …].
 Tensor index_rows(const Tensor& x, const Tensor& rows);
 Tensor index_select(const Tensor& x, const Tensor& rows);  ///< the same, along dimension 0
+/// x [n, c] with the columns that int64 `index` names taken from source [n, index], out of place.
+Tensor index_copy_columns(const Tensor& x, const Tensor& index, const Tensor& source);
 Tensor masked_fill_in_place(const Tensor& x, const Tensor& mask);
 /// x /= y. A gradient of y keeps a copy of x.
 Tensor div_in_place(const Tensor& x, const Tensor& y);

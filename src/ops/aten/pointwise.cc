@@ -259,6 +259,17 @@ Tensor sum(const Tensor& x) {
   return out;
 }
 
+Tensor mean(const Tensor& x) {
+  Tensor out = allocate(x.session(), {}, x.dtype());
+  x.session().ledger.note("aten.mean.default");
+  if (tracks(x))
+    record({&out}, {&x}, [full = x.sizes()](Grads& g) {
+      const Tensor wide = expand(g.in(), full);
+      g.set(0, pointwise("aten.div.Scalar", {&wide}, wide.dtype()));
+    });
+  return out;
+}
+
 Tensor tanh(const Tensor& x) {
   return unary(x, "aten.tanh.default", "aten.tanh_backward.default", Keeps::result);
 }

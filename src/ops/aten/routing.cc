@@ -101,6 +101,25 @@ Tensor index_select(const Tensor& x, const Tensor& rows) {
                  "aten.index_add_.default");
 }
 
+Tensor index_copy_columns(const Tensor& x, const Tensor& index, const Tensor& source) {
+  const bool tracked = tracks({&x, &source});
+  Saved kept, ks;
+  if (tracked) kept = Saved(index);
+  if (tracks(source)) ks = Saved(source);  // its backward asks for its sizes
+  Tensor out = allocate(x.session(), x.sizes(), x.dtype());
+  x.session().ledger.note("aten.index_copy.default");
+  if (tracked)
+    record({&out}, {&x, &source}, [kept, ks](Grads& g) {
+      const Tensor columns = kept.get();
+      const Tensor shape = ks.get();
+      if (g.wants(0))
+        g.set(0, make(g.session(), "aten.index_fill.int_Scalar", g.in().sizes(), g.in().dtype()));
+      g.set(1, make(g.session(), "aten.index_select.default", {g.in().size(0), columns.size(0)},
+                    g.in().dtype()));
+    });
+  return out;
+}
+
 Tensor masked_fill_in_place(const Tensor& x, const Tensor& mask) {
   x.session().ledger.note("aten.masked_fill_.Scalar");
   if (!tracks(x)) return x;

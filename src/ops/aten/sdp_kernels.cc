@@ -139,6 +139,7 @@ bool prefers_cudnn(Version torch, int compute_capability) {
 
 SdpKernel sdp_kernel(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
   const Session& s = q.session();
+  if (q.size(0) != k.size(0)) return SdpKernel::math;  // check_batch_size_and_num_heads_dense
   if (cudnn_runs(s, q, k, v, o)) return SdpKernel::cudnn;
   if (flash_runs(s, q, k, v, o)) return SdpKernel::flash;
   return efficient_runs(s, q, k, v, o) ? SdpKernel::efficient : SdpKernel::math;

@@ -114,6 +114,17 @@ Tensor allocate(Session& session, const Shape& sizes, const Shape& strides, DTyp
   return out;
 }
 
+Tensor owned_elsewhere(Session& session, const Shape& sizes, DType dtype) {
+  auto* data = new TensorData;
+  Tensor out(data);
+  data->storage = Ref(new Storage(session, 0));
+  data->storage->counted = true;
+  data->sizes = sizes;
+  data->strides = contiguous_strides(sizes);
+  data->dtype = dtype;
+  return out;
+}
+
 Tensor alias(const Tensor& x, const Shape& sizes, const Shape& strides) {
   auto* data = new TensorData;
   Tensor out(data);

@@ -156,6 +156,8 @@ struct Node {
 /// A new storage, strides given or contiguous. Notes nothing.
 Tensor allocate(Session& session, const Shape& sizes, DType dtype);
 Tensor allocate(Session& session, const Shape& sizes, const Shape& strides, DType dtype);
+/// A tensor whose bytes its owner counts by itself: a buffer of the model.
+Tensor owned_elsewhere(Session& session, const Shape& sizes, DType dtype);
 /// Another view of `x`'s storage, without history.
 Tensor alias(const Tensor& x, const Shape& sizes, const Shape& strides);
 
