@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cost/replica.h"
+#include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
@@ -59,6 +60,7 @@ class Step {
     session_.watched = grain == Grain::requested;
     hf::require_peft_forward(job, program_);
     hf::require_quantized_forward(job, program_);
+    hf::require_liger(job);
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
   }

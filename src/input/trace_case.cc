@@ -147,6 +147,10 @@ void read_loss(const JsonNode& node, Draft& draft) {
   if (const auto chunks = node.find("chunks")) s.loss_chunks = chunks->count();
 }
 
+void read_kernels(const JsonNode& node, Draft& draft) {
+  if (!node.is_null()) draft.job.strategy.kernels = name_or_refuse<KernelKind>(node, "kernels");
+}
+
 void read_trainable(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
   Trainable& trainable = draft.job.strategy.trainable;
@@ -205,6 +209,7 @@ constexpr auto kKeys =
                             {"peft", read_peft},
                             {"quantization", read_quantization},
                             {"loss", read_loss},
+                            {"kernels", read_kernels},
                             {"trainable", read_trainable},
                             {"parallel", read_parallel}});
 

@@ -92,7 +92,10 @@ bool is_eager(Framework framework) {
 }
 
 Bytes import_leftovers(const Job& job) {
-  const bool seen = job.backend == Backend::cpu && job.strategy.peft.kind != PeftKind::none &&
+  const Strategy& s = job.strategy;
+  // Liger-Kernel imports peft itself, before anything is counted.
+  const bool liger = s.loss == LossKind::liger || s.kernels == KernelKind::liger;
+  const bool seen = job.backend == Backend::cpu && s.peft.kind != PeftKind::none && !liger &&
                     job.model.implementation == Implementation::transformers;
   return Bytes(seen ? 2 * size_of(DType::i64) : 0);
 }
@@ -171,13 +174,16 @@ void require_modelled(const Job& job) {
   if (s.compile && s.data_parallel == DataParallelKind::data_parallel && s.dp > 1)
     refuse("--compile", "torch.compile of DataParallel's replicas is not modelled",
            "use --data-parallel ddp");
-  if (s.loss == LossKind::liger || s.loss == LossKind::unsloth)
-    refuse("--loss", "the loss '" + std::string(to_string(s.loss)) + "' is not modelled yet",
-           "use --loss cross-entropy");
-  if (s.kernels != KernelKind::eager)
-    refuse("--kernels",
-           "the kernels '" + std::string(to_string(s.kernels)) + "' are not modelled yet",
-           "use --kernels eager");
+  const bool liger = s.loss == LossKind::liger || s.kernels == KernelKind::liger;
+  if (liger && (s.compile || modular(s)))
+    refuse(s.compile ? "--compile" : "--data-parallel data-parallel",
+           "Liger-Kernel's functions are not modelled there", "leave one of them away");
+  // unsloth_zoo/fused_losses/cross_entropy_loss.py, get_chunk_size, 2026.10
+  if (s.loss == LossKind::unsloth)
+    refuse("--loss unsloth",
+           "Unsloth sizes its chunks by the memory that is free when it first runs, and compiles "
+           "them: neither can be told",
+           "use --loss liger, or --loss cross-entropy");
 }
 
 std::vector<std::string> not_modelled(const Job& job) {

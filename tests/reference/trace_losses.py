@@ -1,4 +1,4 @@
-"""Losses of training programs on the hidden states of a transformers model.
+"""Losses and kernels of training programs in a transformers model.
 
 For the "loss" of a case of trace_step.py: {"name": NAME, "chunks": N}. The loss itself is the installed program's; the
 few lines around it are here, in the order, and with the lifetimes of variables, of the program's own training loop.
@@ -11,6 +11,11 @@ few lines around it are here, in the order, and with the lifetimes of variables,
   litgpt-full         litgpt 0.5: finetune/full.py, chunked_cross_entropy of all logits
   litgpt-chunked      the same: finetune/lora.py, the head in chunks of 128 tokens
                       In both Fabric's wrapper (lightning/fabric/wrappers.py) turns what the model returns to fp32.
+  liger               Liger-Kernel 0.8: the patched forward of the model, LigerFusedLinearCrossEntropy; mode cpu
+
+For the "kernels" of a case: "liger" patches norms, rotary embedding and MLPs as transformers' Trainer does with
+use_liger_kernel; mode cpu. Liger's Triton kernels, which take their buffers from the caller and allocate none, do not
+run: the numbers are garbage, the tensors are Liger's own.
 """
 import importlib
 import importlib.metadata
@@ -86,6 +91,25 @@ def litgpt_chunked(library, model, inputs, ids, chunks):
     return library.chunked_cross_entropy(logits, ids[..., 1:]), logits
 
 
+def skip_triton():
+    from triton.runtime.jit import JITFunction
+    JITFunction.run = lambda *args, **kwargs: None
+
+
+def patch_with_liger(model, **what):
+    import liger_kernel.transformers.monkey_patch as liger
+    skip_triton()
+    options = dict(rope=False, cross_entropy=False, fused_linear_cross_entropy=False, rms_norm=False)
+    patch = liger.MODEL_TYPE_TO_APPLY_LIGER_FN[model.config.model_type]
+    mlp = "geglu" if "geglu" in patch.__code__.co_varnames else "swiglu"
+    patch(model=model, **{**options, mlp: what.pop("mlp", False), **what})
+
+
+def patch_kernels(model, name):
+    assert name == "liger", name
+    patch_with_liger(model, rope=True, rms_norm=True, mlp=True)
+
+
 # name: (package, module of its loss, the function above)
 LOSSES = {
     "torchtune-chunked": ("torchtune", "torchtune.modules.loss", torchtune_chunked),
@@ -94,6 +118,7 @@ LOSSES = {
     "torchtitan-chunked": ("torchtitan", "torchtitan.components.loss", torchtitan_chunked),
     "litgpt-full": ("litgpt", "litgpt.utils", litgpt_full),
     "litgpt-chunked": ("litgpt", "litgpt.utils", litgpt_chunked),
+    "liger": ("liger_kernel", "liger_kernel.transformers", None),
 }
 
 
@@ -106,6 +131,8 @@ def load(plan):
 def install(model, loaded):
     """Replaces the forward of `model`, a decoder with a language model's head, by the program's."""
     library, compute, chunks = loaded
+    if compute is None:
+        return patch_with_liger(model, fused_linear_cross_entropy=True)
 
     def forward(input_ids, attention_mask=None, labels=None, **_):
         loss, logits = compute(library, model, dict(input_ids=input_ids, attention_mask=attention_mask), labels, chunks)

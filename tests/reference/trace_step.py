@@ -59,6 +59,7 @@ A case (defaults in DEFAULTS below):
              as parameters' bytes.
   loss       null, or {"name": NAME, "chunks": 8}: the loss of another program, on the model's hidden states
              (trace_losses.py)
+  kernels    null, or "liger": Liger-Kernel's norms, rotary embedding and MLPs (the same file)
   trainable  {"kind": "bias"}: only the model's biases are trained; {"kind": "last_layers", "layers": N}: embeddings and
              all layers but the last N are frozen
   parallel   {"kind": "none"}
@@ -256,6 +257,8 @@ def build_model(case, device, loss=None):
     if case.get("quantization"):
         model = quantized(model, case, device)
     model.train()
+    if case.get("kernels"):
+        trace_losses.patch_kernels(model, case["kernels"])
     if loss:
         trace_losses.install(model, loss)
     if case["peft"]:
@@ -534,6 +537,9 @@ def run_steps(case, mode, history, events):
         result[package] = version
     if (case["optimizer"] or {}).get("name") in ("lomo", "adalomo"):
         result["lomo_optim"] = importlib.metadata.version("lomo-optim")
+    if case.get("kernels"):
+        import liger_kernel.transformers  # its tensors are not the step's
+        result["liger_kernel"] = importlib.metadata.version("liger_kernel")
     mesh = build_mesh(case, device)
     with fake, ledger:
         program = None

@@ -1,5 +1,6 @@
 // LlamaModel and those that differ from it by what their rows say.
 #include "lower/huggingface/families.h"
+#include "lower/huggingface/liger.h"
 #include "lower/huggingface/module.h"
 
 namespace memplan::hf {
@@ -26,7 +27,7 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
     if (head_norm && !norm.empty()) {
       Tensor heads = view(y, {y.size(0), y.size(1), y.size(2) / d, d});
       y.reset();
-      heads = rms_norm(heads, p.get(norm, "weight"));
+      heads = llama_norm(f, heads, p.get(norm, "weight"));
       return transpose(heads, 1, 2);
     }
     return split_heads(y, d);
@@ -34,13 +35,19 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
   Tensor q = project(row.q, row.q_norm);
   Tensor k = project(row.k, row.k_norm);
   const Tensor v = project(row.v, {});
-  apply_rotary(f.cos, f.sin, q, k);
+  if (runs_liger(f))
+    liger::rope(q, k, f.cos, f.sin);
+  else
+    apply_rotary(f.cos, f.sin, q, k);
   return attention_output(f, p, kind, q, k, v, soft_cap);
 }
 
 Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x) {
   Tensor product;
-  {
+  if (runs_liger(f)) {
+    const Tensor gate = linear(f, p, row.gate, x);
+    product = liger::gated(gate, linear(f, p, row.up, x));
+  } else {
     Tensor gate = linear(f, p, row.gate, x);
     gate = activation(gate, f.model.activation);
     const Tensor up = linear(f, p, row.up, x);
@@ -78,12 +85,15 @@ Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden) {
   return row_norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
 }
 
+Tensor head_weight(const Forward& f, const Params& head, const Params& embedding) {
+  const Tensor own = head.find(f.row.head, "weight");
+  if (own) return own;
+  return embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
+}
+
 Tensor lm_logits(const Forward& f, const Params& head, const Params& embedding,
                  const Tensor& hidden) {
-  Tensor weight = head.find(f.row.head, "weight");
-  if (!weight)
-    weight = embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
-  return aten::linear(hidden, weight, head.find(f.row.head, "bias"));
+  return aten::linear(hidden, head_weight(f, head, embedding), head.find(f.row.head, "bias"));
 }
 
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,

@@ -1,6 +1,7 @@
 // Which loss a model is trained with.
 #include <string>
 
+#include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
 #include "memplan/error.h"
 
@@ -47,6 +48,8 @@ Tensor model_loss(Forward& f, const Family& family, const Params& head_params,
   }
   if (s.loss == LossKind::cross_entropy)
     return family.loss(f, head_params, embedding, hidden, logits);
+  if (s.loss == LossKind::liger && f.model.head == ModelHead::causal_lm)
+    return liger_loss(f, head_weight(f, head_params, embedding), hidden);
   require_program_loss(f, family);
   f.outputs.clear();  // these programs' models return no more than their logits
   const Head head = [&](const Tensor& x) { return lm_logits(f, head_params, embedding, x); };

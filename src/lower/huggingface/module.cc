@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "lower/huggingface/liger.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/quantized.h"
 #include "memplan/error.h"
@@ -136,8 +137,12 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32) {
   return mul(weight, narrow);
 }
 
+Tensor llama_norm(const Forward& f, const Tensor& x, const Tensor& weight) {
+  return runs_liger(f) ? liger::rms_norm(x, weight, liger_device(f)) : rms_norm(x, weight);
+}
+
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
-  if (f.row.norm == NormKind::rms) return rms_norm(x, p.get(name, "weight"));
+  if (f.row.norm == NormKind::rms) return llama_norm(f, x, p.get(name, "weight"));
   return layer_norm(x, p.find(name, "weight"), p.find(name, "bias"));
 }
 

@@ -81,6 +81,8 @@ Tensor linear(const Forward& f, const Params& p, std::string_view name, const Te
 /// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype; with `weigh_in_f32`, before
 /// the result is narrowed (Olmo2RMSNorm).
 Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32 = false);
+/// rms_norm by the kernels that the job names.
+Tensor llama_norm(const Forward& f, const Tensor& x, const Tensor& weight);
 /// The norm of the family's row named `name`.
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
 
@@ -163,7 +165,9 @@ Tensor attention_output(const Forward& f, const Params& p, const LayerKind& kind
                         const Tensor& k, const Tensor& v, double soft_cap = 0);
 /// down_proj(act(gate_proj(x)) · up_proj(x)) by the names of `row`.
 Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Tensor& x);
-/// lm_head(hidden), the weight perhaps the embedding's.
+/// lm_head.weight, perhaps the embedding's.
+Tensor head_weight(const Forward& f, const Params& head, const Params& embedding);
+/// lm_head(hidden)
 Tensor lm_logits(const Forward& f, const Params& head, const Params& embedding,
                  const Tensor& hidden);
 
