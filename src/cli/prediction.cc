@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cost/eager.h"
+#include "cost/operator_peak.h"
 #include "lower/inventory.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
@@ -93,6 +94,11 @@ Job walked(Job job) {
 
 void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
   try {
+    if (one.bench) {
+      const FigureValue peak = operator_peak(*one.bench).count();
+      for (CaseFigure* figure : figures) figure->predicted = peak;
+      return;
+    }
     if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
     if (one.job->strategy.compile && by != Answered::by_size)
       throw Error(ErrorKind::not_modelled, "",
@@ -119,7 +125,8 @@ std::vector<CaseFigure> predict_case(const MeasuredCase& one) {
   std::vector<CaseFigure> figures;
   for (const Measurement& measured : one.figures)
     figures.push_back({one.id, one.source, measured.figure, measured.value, {}, measured.refused});
-  for (const Answered by : {Answered::by_size, Answered::by_step, Answered::by_plan}) {
+  for (const Answered by :
+       {Answered::by_size, Answered::by_step, Answered::by_plan, Answered::by_operator}) {
     Asked asked;
     for (size_t i = 0; i < figures.size(); ++i)
       if (one.figures[i].answered == by && figures[i].refused.empty()) asked.push_back(&figures[i]);

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "input/published_fields.h"
+#include "input/published_operator.h"
 #include "input/published_sources.h"
 
 namespace memplan {
@@ -36,7 +37,6 @@ constexpr auto kOtherKinds = std::to_array<KindRow>({
     {"steptime", "step time is not modelled yet"},
     {"steptime+fit", "step time is not modelled yet"},
     {"layer_time", "step time is not modelled yet"},
-    {"op_memory", "the memory of a single operator is not compared"},
     {"layer_memory", "the memory of a single layer is not compared"},
 });
 
@@ -99,6 +99,10 @@ MeasuredCase read_published(const JsonNode& line) {
   out.id = line.at("id").text();
   out.source = source_name(source);
   out.where = line.where();
+  if (is_operator_record(line)) {
+    read_operator_record(line, out);
+    return out;
+  }
   const PublishedSource* known = find_source(out.source, published_text(source, "file"));
   out.figures = read_figures(measured, known ? known->figures : std::span(kAnyFigures));
   if (known == nullptr) {

@@ -144,16 +144,18 @@ void hold_on_tape(const Tensor& out, const Tensor& x) {
 /// One backward pass.
 class Engine {
  public:
-  explicit Engine(Session& session) : session_(session) {}
+  Engine(Session& session, bool retain_graph) : session_(session), retain_graph_(retain_graph) {}
 
-  void run(const Tensor& loss) {
+  void run(const Tensor& loss, const Tensor& gradient) {
     const bool grad = std::exchange(session_.grad_enabled, false);
     const Ref<Node> root = loss->grad_fn;
     count(root.get());
     for (Node* node : reached_) node->buffer.resize(static_cast<size_t>(node->outputs));
-    Tensor ones = allocate(session_, loss.sizes(), loss.dtype());
-    session_.ledger.note("aten.ones_like.default");
-    root->buffer[static_cast<size_t>(loss->output)] = ones;  // Tensor.backward holds it too
+    // Engine::execute holds it to the end.
+    const Tensor start = gradient
+                             ? to(gradient, loss.dtype())
+                             : make(session_, "aten.ones_like.default", loss.sizes(), loss.dtype());
+    root->buffer[static_cast<size_t>(loss->output)] = start;
     push(root.get());
     while (!ready_.empty()) {
       std::pop_heap(ready_.begin(), ready_.end(), later);
@@ -215,7 +217,7 @@ class Engine {
       for (size_t i = 0; i < grads.out_.size(); ++i) match(grads.out_[i], node.next[i]);
       outputs = std::move(grads.out_);
     }
-    node.backward = nullptr;  // what it saved is gone
+    if (!retain_graph_) node.backward = nullptr;  // what it saved is gone
     for (size_t i = 0; i < outputs.size(); ++i) {
       const Edge& edge = node.next[i];
       if (!edge.node) continue;
@@ -232,13 +234,15 @@ class Engine {
     if (grad.dtype() != edge.dtype) grad = to(grad, edge.dtype);
   }
 
-  // InputBuffer::add
+  // InputBuffer::add: in place where nothing else can see it. A view's base can: autograd notes it
+  // in backward too (torch/csrc/autograd/VariableTypeUtils.h, as_view).
   void add(Tensor& held, Tensor grad) {
     if (!held) {
       held = std::move(grad);
       return;
     }
-    if (!session_.watched && held->refs == 1 && held->storage->refs == 1 && held.is_dense()) {
+    if (!session_.watched && !held->view && held->refs == 1 && held->storage->refs == 1 &&
+        held.is_dense()) {
       session_.ledger.note("aten.add_.Tensor");
       return;
     }
@@ -276,16 +280,17 @@ class Engine {
   }
 
   Session& session_;
+  bool retain_graph_;
   std::vector<Node*> ready_, reached_;
   Leaf* pending_ = nullptr;  // its gradient waits for the next one
   int stretch_ = 0;
 };
 
-void run_backward(Session& session, Tensor loss) {
+void run_backward(Session& session, Tensor loss, const Tensor& gradient, bool retain_graph) {
   if (!loss->grad_fn)
     throw Error(ErrorKind::bad_input, "--framework", "nothing that the loss depends on is trained",
                 "train some parameters, or use --forward-only with --framework textbook");
-  Engine(session).run(loss);
+  Engine(session, retain_graph).run(loss, gradient);
 }
 
 Tensor checkpoint(Session& session, std::function<Tensor()> body) {

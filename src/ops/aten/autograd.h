@@ -69,8 +69,9 @@ void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward 
 /// through checkpoints and backward, until the tape itself goes.
 void hold_on_tape(const Tensor& out, const Tensor& x);
 
-/// loss.backward().
-void run_backward(Session& session, Tensor loss);
+/// loss.backward(gradient, retain_graph): without a gradient, ones.
+void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
+                  bool retain_graph = false);
 
 /// Runs `body` as torch.utils.checkpoint(use_reentrant=False) does. The body must be callable
 /// twice; it holds what the checkpoint's arguments and closure hold.

@@ -98,7 +98,11 @@ bool Tensor::strides_match(const Tensor& other) const {
   return true;
 }
 
-Tensor Tensor::detach() const { return alias(*this, sizes(), strides()); }
+Tensor Tensor::detach() const {
+  Tensor out = alias(*this, sizes(), strides());
+  out->view = data_->view;
+  return out;
+}
 
 Tensor allocate(Session& session, const Shape& sizes, DType dtype) {
   return allocate(session, sizes, contiguous_strides(sizes), dtype);
@@ -129,6 +133,7 @@ Tensor alias(const Tensor& x, const Shape& sizes, const Shape& strides) {
   auto* data = new TensorData;
   Tensor out(data);
   data->storage = x->storage;
+  data->view = true;
   data->sizes = sizes;
   data->strides = strides;
   data->dtype = x.dtype();

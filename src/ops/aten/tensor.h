@@ -91,6 +91,7 @@ struct TensorData {
   Shape sizes, strides;
   DType dtype = DType::f32;
   bool requires_grad = false;
+  bool view = false;  ///< of a base that it keeps alive
   Ref<Node> grad_fn;
   int output = 0;        ///< which output of grad_fn
   Leaf* leaf = nullptr;  ///< a parameter
