@@ -186,8 +186,8 @@ Tensor torchtitan_chunked_loss(const Tensor& hidden, const Tensor& labels, const
     parts[i]->leaf->grad.reset();
   }
   const Tensor gradient = to(buffer, hidden.dtype());
+  for (const Tensor& part : parts) part->leaf->value.reset();  // it would keep itself
   for (std::vector<Tensor>* held : {&parts, &targets}) held->clear();
-  session.drop_required();
   // _DecoderOutputGradientBackProp
   Tensor out = total.detach();
   if (tracks(hidden)) {

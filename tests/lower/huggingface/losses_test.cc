@@ -56,7 +56,8 @@ TEST_CASE("torchtune's linear loss holds the logits of one chunk") {
   // log-probabilities, the rows and labels that count, their numbers, total weights, sum and mean
   const int64_t rows = kTokens * kWidth * 2 + kTokens * 8 + kTokens * 8;
   CHECK(b.live() == kTokens * kVocabulary * 4 + rows + 2 * 4 + 4);
-  // The last chunk's logits, twice; its loss and the one before. The sum is there, its mean not yet.
+  // The last chunk's logits, twice; its loss and the one before. The sum is there, its mean not
+  // yet.
   CHECK(b.peak() == b.live() + kTokens / 2 * kVocabulary * (2 + 4) + 2 * 4);
 }
 
@@ -72,6 +73,18 @@ TEST_CASE("torchtitan's chunks leave the head's gradient behind and no logits") 
   CHECK(b.live() - start == kVocabulary * kWidth * 2 + kTokens * kWidth * 2 + 4);
   aten::run_backward(b.session, loss);
   CHECK(b.input.grad);
+}
+
+TEST_CASE("torchtitan's chunks leave other tensors that ask for gradients on the tape") {
+  Bench b;
+  Tensor embedded = aten::allocate(b.session, {1, kTokens, kWidth}, DType::bf16);
+  b.session.require_grad(embedded);
+  const Tensor tokens = aten::allocate(b.session, {}, DType::i64);
+  const Tensor hidden = aten::mul_scalar(embedded);
+  const Tensor loss = torchtitan_chunked_loss(hidden, b.labels, tokens, b.head, 4);
+  CHECK_FALSE(embedded->leaf->grad);
+  aten::run_backward(b.session, loss);
+  CHECK(embedded->leaf->grad);
 }
 
 TEST_CASE("litgpt's chunks of 128 tokens keep fp32 log-probabilities and a mean of all losses") {
