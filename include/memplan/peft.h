@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "memplan/version.h"
+
 namespace memplan {
 
 enum class PeftKind : uint8_t {
@@ -78,6 +80,10 @@ enum class PeftNumber : uint8_t {
   block_count,
   butterfly_factors,
   share_blocks,
+  neumann,  ///< OFT: the rotation by a series, not by solving a system
+  neumann_terms,
+  top,                ///< VB-LoRA's topk
+  inverse_transform,  ///< WaveFT's use_idwt
   frequencies,
   path_ab,
   path_c,
@@ -119,6 +125,7 @@ inline constexpr int64_t kUnset = -1;  ///< a PeftNumber that the model decides
 
 /// Which of the model's own biases are trained beside the adapters.
 enum class PeftBias : uint8_t { none, all, adapted };
+inline constexpr std::array<std::string_view, 3> kPeftBiasNames{"none", "all", "adapted"};
 
 /// LoRA with block-diagonal matrices ("use_bdlora"): parts of module names.
 struct BlockDiagonal {
@@ -133,7 +140,8 @@ inline constexpr size_t kMaxPattern = 1000;
 
 struct PeftSpec {
   PeftKind kind = PeftKind::none;
-  int64_t rank = 8;  ///< r
+  Version version{0, 21, 2};  ///< peft's own
+  int64_t rank = 8;           ///< r
   double alpha = 16;
   double dropout = 0;
   bool merged = false;  ///< LoRA folded into the weights: forward-only jobs

@@ -13,6 +13,7 @@
 #include "memplan/dtype.h"
 #include "memplan/peft.h"
 #include "memplan/units.h"
+#include "memplan/version.h"
 
 namespace memplan {
 
@@ -98,12 +99,6 @@ struct Quantization {
   /// peft.prepare_model_for_kbit_training has run: whatever is not quantized is fp32.
   bool prepared = true;
   std::optional<DType> compute = {};  ///< bnb_4bit_compute_dtype; empty: the job's 16-bit type
-};
-
-/// The version of a library that a fact holds for.
-struct Version {
-  int major = 0, minor = 0, patch = 0;
-  friend auto operator<=>(const Version&, const Version&) = default;
 };
 
 enum class Recompute : uint8_t { none, selective, full };

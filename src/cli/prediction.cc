@@ -99,16 +99,17 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
       for (CaseFigure* figure : figures) figure->predicted = peak;
       return;
     }
-    if (!one.job) throw Error(ErrorKind::not_modelled, "", one.refused);
-    if (one.job->strategy.compile && by != Answered::by_size)
+    const std::optional<Job>& job = by == Answered::by_size && one.model ? one.model : one.job;
+    if (!job) throw Error(ErrorKind::not_modelled, "", one.refused);
+    if (by != Answered::by_size && job->strategy.compile)
       throw Error(ErrorKind::not_modelled, "",
                   "torch.compile is answered by an interval: no figure is held against it");
     if (by == Answered::by_size)
-      fill_all(count_job_parameters(*one.job), kSizeFigures, figures);
+      fill_all(count_job_parameters(*job), kSizeFigures, figures);
     else if (by == Answered::by_step)
-      fill_all(eager_step(walked(*one.job)), kStepFigures, figures);
+      fill_all(eager_step(walked(*job)), kStepFigures, figures);
     else
-      fill_all(predict(*one.job), kPlanFigures, figures);
+      fill_all(predict(*job), kPlanFigures, figures);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::device_fault) throw;
     for (CaseFigure* figure : figures) figure->refused = error.problem();

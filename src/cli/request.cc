@@ -1,11 +1,15 @@
 // A report's `request` object, or a whole report, read back.
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "base/text.h"
 #include "cli/job_options.h"
 #include "cli/settings.h"
 #include "input/json.h"
+#include "input/peft_config.h"
 #include "input/text_file.h"
+#include "input/version.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -26,28 +30,83 @@ std::string as_text(const JsonNode& node, const SettingRow& row) {
   return std::to_string(node.count(0, kMostNumber));
 }
 
+using PeftField = std::pair<std::string_view, void (*)(const JsonNode&, PeftSpec&)>;
+constexpr int64_t kMostRank = int64_t{1} << 20;
+
+template <std::vector<std::string> PeftSpec::*field>
+void words(const JsonNode& node, PeftSpec& peft) {
+  peft.*field = node.texts();
+}
+template <int64_t PeftSpec::*field, int64_t least>
+void whole(const JsonNode& node, PeftSpec& peft) {
+  peft.*field = node.count(least, kMostRank);
+}
+
+void read_ranks(const JsonNode& node, PeftSpec& peft) {
+  for (std::string_view name : node.require_object().keys())
+    peft.rank_pattern.emplace_back(name, node.at(name).count(1, kMostNumber));
+}
+
+void read_bias(const JsonNode& node, PeftSpec& peft) {
+  const std::string name =
+      node.one_of(std::vector<std::string_view>(kPeftBiasNames.begin(), kPeftBiasNames.end()));
+  peft.bias =
+      static_cast<PeftBias>(std::ranges::find(kPeftBiasNames, name) - kPeftBiasNames.begin());
+}
+
+void read_blocks(const JsonNode& node, PeftSpec& peft) {
+  peft.block_diagonal = {node.require_object().at("blocks").count(1, kMostRank),
+                         node.at("a").texts(), node.at("b").texts()};
+}
+
+void read_own_settings(const JsonNode& node, PeftSpec& peft) {
+  std::vector<std::string_view> known;
+  for (const PeftSetting& row : peft_settings())
+    if (row.kind == peft.kind) known.push_back(row.key);
+  for (std::string_view key : node.require_object().keys()) {
+    const JsonNode value = node.at(key);
+    if (std::ranges::find(known, key) == known.end())
+      throw value.error("is no setting of this method", name_hint(key, known));
+    for (const PeftSetting& row : peft_settings())
+      if (row.kind == peft.kind && row.key == key) read_peft_setting(value, row, peft);
+  }
+}
+
+constexpr auto kPeftFields = std::to_array<PeftField>({
+    {"kind", [](const JsonNode&, PeftSpec&) {}},
+    {"version",
+     [](const JsonNode& n, PeftSpec& p) { p.version = parse_version(n.text(), n.where()); }},
+    {"rank", whole<&PeftSpec::rank, 0>},
+    {"alpha", [](const JsonNode& n, PeftSpec& p) { p.alpha = n.number(); }},
+    {"dropout", [](const JsonNode& n, PeftSpec& p) { p.dropout = n.probability(); }},
+    {"merged", [](const JsonNode& n, PeftSpec& p) { p.merged = n.boolean(); }},
+    {"targets", words<&PeftSpec::targets>},
+    {"excluded", words<&PeftSpec::excluded>},
+    {"feedforward", words<&PeftSpec::feedforward>},
+    {"layers", [](const JsonNode& n, PeftSpec& p) { p.layers = n.counts(0, kMostRank); }},
+    {"layer_pattern", words<&PeftSpec::layer_pattern>},
+    {"rank_pattern", read_ranks},
+    {"modules_to_save", words<&PeftSpec::modules_to_save>},
+    {"bias", read_bias},
+    {"fraction", [](const JsonNode& n, PeftSpec& p) { p.fraction = n.probability(); }},
+    {"settings", read_own_settings},
+    {"block_diagonal", read_blocks},
+    {"bottleneck", whole<&PeftSpec::bottleneck, 1>},
+    {"dropped_layers", whole<&PeftSpec::dropped_layers, 0>},
+});
+
 PeftSpec peft_of(const JsonNode& node) {
-  constexpr int64_t kMostRank = int64_t{1} << 20;
-  PeftSpec peft;
-  const std::vector<std::string_view> keys = {
-      "kind",    "rank",         "alpha",           "dropout",    "merged",
-      "targets", "rank_pattern", "modules_to_save", "bottleneck", "dropped_layers"};
+  std::vector<std::string_view> known;
+  for (const auto& [key, read] : kPeftFields) known.push_back(key);
   for (std::string_view key : node.require_object().keys())
-    if (std::find(keys.begin(), keys.end(), key) == keys.end())
-      throw node.error("unknown key '" + printable(key) + "'", name_hint(key, keys));
-  peft.kind = parse_name<PeftKind>(node.at("kind").text(), node.at("kind").where());
-  if (const auto value = node.find("rank")) peft.rank = value->count(1, kMostRank);
-  if (const auto value = node.find("alpha")) peft.alpha = value->number();
-  if (const auto value = node.find("dropout")) peft.dropout = value->probability();
-  if (const auto value = node.find("merged")) peft.merged = value->boolean();
-  if (const auto value = node.find("targets")) peft.targets = value->texts();
-  if (const auto value = node.find("modules_to_save")) peft.modules_to_save = value->texts();
-  if (const auto value = node.find("bottleneck")) peft.bottleneck = value->count(1, kMostRank);
-  if (const auto value = node.find("dropped_layers"))
-    peft.dropped_layers = value->count(0, kMostRank);
-  if (const auto value = node.find("rank_pattern"))
-    for (std::string_view name : value->require_object().keys())
-      peft.rank_pattern.emplace_back(name, value->at(name).count(1, kMostRank));
+    if (std::ranges::find(known, key) == known.end())
+      throw node.error("unknown key '" + printable(key) + "'", name_hint(key, known));
+  const JsonNode kind = node.at("kind");
+  PeftSpec peft = make_peft(parse_name<PeftKind>(kind.text(), kind.where()));
+  for (const auto& [key, read] : kPeftFields)
+    if (const auto value = node.find(key)) read(*value, peft);
+  if (peft.rank == 0 && peft_method(peft.kind).rank != 0)
+    throw node.at("rank").error("0 is too small");
   return peft;
 }
 

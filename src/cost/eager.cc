@@ -122,7 +122,8 @@ class Step {
     std::vector<Run> layers;
     const auto flush = [&] {
       // What is kept of a layer outside of it is freed outside of its stretch.
-      const bool folded = layers_ == Layers::folded && !family_.after_layer;
+      const bool folded =
+          layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft);
       for (const Stretch& s : folded ? stretches(layers) : each(layers)) {
         stretch_of_.push_back(s.count);
         for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
@@ -140,8 +141,11 @@ class Step {
       walk_block(run.block, 1, static_cast<int>(stretch_of_.size()));
     }
     flush();
-    for (const Walked& w : walked_) peft_buffers_ += Bytes(w.params->buffer_bytes());
-    out_.weights = Bytes(session_.ledger.live()) - peft_buffers_;
+    for (const Walked& w : walked_) {
+      peft_buffers_ += Bytes(w.params->buffer_bytes(true));
+      attributes_ += Bytes(w.params->buffer_bytes(false));
+    }
+    out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
   }
 
   void place_states() {
@@ -186,7 +190,7 @@ class Step {
     }
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     out_.buffers = Bytes(family_.buffers(job_));
-    fixed_ = session_.ledger.live();
+    fixed_ = session_.ledger.live() - attributes_.count();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
       session_.ledger.add(b.count());
       fixed_ = checked_add(fixed_, b.count());
@@ -229,6 +233,7 @@ class Step {
       out_.inputs = s_.dp * out_.inputs;
     }
     fixed_ = checked_add(fixed_, out_.inputs.count());
+    add_virtual_tokens(f);
     return f;
   }
 
@@ -238,6 +243,16 @@ class Step {
     for (const auto& leaf : session_.leaves())
       if (leaf->grad) sum += checked_mul(session_.rounded(leaf->grad.bytes()), leaf->copies);
     return sum;
+  }
+
+  // PeftModel keeps their ids.
+  void add_virtual_tokens(hf::Forward& f) {
+    if (!hf::has_virtual_tokens(s_.peft)) return;
+    const int64_t tokens = s_.peft.number(PeftNumber::tokens);
+    f.prompt_tokens =
+        aten::expand(aten::allocate(session_, {1, tokens}, DType::i64), {f.batch, tokens});
+    f.sequence = checked_add(f.sequence, hf::input_prompt_tokens(s_.peft));
+    padding_ = f.padding;
   }
 
   Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
@@ -258,6 +273,7 @@ class Step {
   void forward(hf::Forward& f, Tensor& loss, Tensor& logits) {
     session_.autocast = s_.precision.autocast;
     const Walked& first = walked_.front();
+    hf::enter_wrapper(f, *first.params);
     Tensor hidden = family_.embed(f, *first.params);
     if (s_.recompute == Recompute::full && !hidden.requires_grad()) {
       session_.require_grad(hidden);  // enable_input_require_grads
@@ -269,6 +285,7 @@ class Step {
       session_.repeat(stretch_of_[static_cast<size_t>(walked_[i].stretch) - 1], [&] {
         for (size_t j = i; j < end; ++j) {
           hidden = layer(f, walked_[j], hidden);
+          ++f.layer;
           if (family_.after_layer) hidden = family_.after_layer(f, *first.params, hidden);
         }
       });
@@ -278,6 +295,11 @@ class Step {
     hidden = family_.finish(f, head, hidden);
     f.release_locals();
     loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
+    f.release_wrapper();
+    std::vector<const hf::Params*> blocks;
+    for (const Walked& w : walked_) blocks.push_back(w.params.get());
+    hf::require_reached(job_, blocks);
+    loss = hf::regularized(f, blocks, loss);
     session_.autocast.reset();
     session_.leave_autocast();
   }
@@ -345,10 +367,12 @@ class Step {
   std::vector<Walked> walked_;
   std::vector<int64_t> stretch_of_;  // rounds, by stretch
   std::vector<StepParam> step_params_;
+  Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds
   int64_t fixed_ = 0;     // weights, states, buffers and inputs
   EagerStep out_;
-  Bytes peft_buffers_;  ///< part of the ledger like the weights
+  // Parts of the ledger, like the weights. Unregistered tensors count among the activations.
+  Bytes peft_buffers_, attributes_;
 };
 
 }  // namespace

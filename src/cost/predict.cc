@@ -78,16 +78,13 @@ class Predictor {
 
  private:
   void count_parameters_and_flops() {
+    const ParameterCounts count = count_parameters(folded_.program);
+    plan_.parameters = count.total;
+    plan_.trainable = count.trainable;
     double flops = 0, again = 0;
     for (const StageProgram& stage : folded_.program.stages)
       for (const Run& run : stage.runs) {
         const BlockSummary& block = folded_.summaries[static_cast<size_t>(run.block)];
-        for (const Param& p : folded_.program.blocks[static_cast<size_t>(run.block)].graph.params) {
-          if (p.tied_copy) continue;
-          const int64_t elements = checked_mul(p.elements(), run.count);
-          plan_.parameters = checked_add(plan_.parameters, elements);
-          if (p.trainable) plan_.trainable = checked_add(plan_.trainable, elements);
-        }
         const double times = static_cast<double>(run.count);
         flops += times * (block.flops + block.flops_backward);
         again += times * block.flops_again;

@@ -66,21 +66,17 @@ constexpr auto kHarmless = std::to_array<std::string_view>({
     "opt_projection_format_epsilon",
     "tokenizer_name_or_path",
     "tokenizer_kwargs",
-    "decomposition_method",
     "init_scale",
     "delora_lambda",
     "lambda_pattern",
     "scaling",
     "random_loc_seed",
-    "apply_GS",
     "mini_r",
     "rank_dropout",
     "rank_dropout_scale",
     "use_effective_conv2d",
     "coft",
     "eps",
-    "use_cayley_neumann",
-    "num_cayley_neumann_terms",
     "cayley_neumann_eps",
     "mask_type",
     "random_seed",
@@ -106,12 +102,10 @@ constexpr auto kHarmless = std::to_array<std::string_view>({
     "proj_seed",
     "init_theta_d_bound",
     "save_indices",
-    "topk",
     "save_only_topk_weights",
     "init_vector_bank_bound",
     "init_logits_std",
     "wavelet_family",
-    "use_idwt",
     // beside num_virtual_tokens, for methods whose shapes do not depend on them
     "num_layers",
     "num_attention_heads",
@@ -233,20 +227,11 @@ void read_block_diagonal(const JsonNode& root, PeftSpec& peft) {
   read_module_list(*node, "target_modules_bd_b", blocks.b);
 }
 
-void read_setting(const JsonNode& node, const PeftSetting& row, PeftSpec& peft) {
-  int64_t& number = peft.number(row.number);
-  if (node.is_null()) return;
-  if (row.words.empty()) {
-    number = node.count(row.least, row.most);
-    return;
-  }
-  const std::vector<std::string_view> words = split(row.words, '|');
-  if (row.words == "no|yes") {
-    number = node.boolean() ? 1 : 0;
-    return;
-  }
-  const std::string word = node.one_of(words);
-  number = std::find(words.begin(), words.end(), word) - words.begin();
+// Words of init_weights that choose another forward (miss/layer.py, update_layer).
+void read_miss_form(const JsonNode& root, PeftSpec& peft) {
+  const auto node = find_set(root, "init_weights");
+  if (node && node->is_text())
+    peft.number(PeftNumber::variant) = node->one_of({"mini", "bat"}) == "bat" ? 2 : 1;
 }
 
 // The tokens themselves are listed; their number matters.
@@ -312,7 +297,7 @@ PeftSpec read_method(const JsonNode& root, const PeftMethodRow& method) {
     peft.fraction = node->probability();
   for (const PeftSetting& row : peft_settings())
     if (row.kind == method.kind)
-      if (const auto node = root.find(row.key)) read_setting(*node, row, peft);
+      if (const auto node = root.find(row.key)) read_peft_setting(*node, row, peft);
   if (!method.pattern_key.empty()) read_pattern(root, method.pattern_key, peft);
   if (method.kind == PeftKind::oft && peft.rank != 0 && !root.find("oft_block_size"))
     peft.number(PeftNumber::block_size) = 0;
@@ -329,6 +314,7 @@ PeftSpec read_method(const JsonNode& root, const PeftMethodRow& method) {
     read_bias(root, peft);
   }
   if (method.kind == PeftKind::lora) read_block_diagonal(root, peft);
+  if (method.kind == PeftKind::miss) read_miss_form(root, peft);
   if (method.kind == PeftKind::ia3) read_module_list(root, "feedforward_modules", peft.feedforward);
   if (method.kind == PeftKind::trainable_tokens) read_tokens(root, "token_indices", peft);
   if (method.kind == PeftKind::cpt) read_tokens(root, "cpt_token_ids", peft);
@@ -346,6 +332,22 @@ std::vector<std::string_view> method_types() {
 }
 
 }  // namespace
+
+void read_peft_setting(const JsonNode& node, const PeftSetting& row, PeftSpec& peft) {
+  int64_t& number = peft.number(row.number);
+  if (node.is_null()) return;
+  if (row.words.empty()) {
+    number = node.count(row.least, row.most);
+    return;
+  }
+  const std::vector<std::string_view> words = split(row.words, '|');
+  if (row.words == "no|yes") {
+    number = node.boolean() ? 1 : 0;
+    return;
+  }
+  const std::string word = node.one_of(words);
+  number = std::find(words.begin(), words.end(), word) - words.begin();
+}
 
 void add_task_modules(std::string_view name, PeftSpec& peft) {
   if (name == "SEQ_CLS" || name == "TOKEN_CLS")

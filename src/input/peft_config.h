@@ -22,6 +22,10 @@ PeftSpec parse_peft_config(std::string_view text, const std::string& file);
 /// "ADALORA"… as in PeftType. `named`: what named it, for messages.
 PeftSpec read_peft_method(const JsonNode& config, std::string_view method, const JsonNode& named);
 
+/// The value of one of a method's own settings, as adapter_config.json has it. Null changes
+/// nothing.
+void read_peft_setting(const JsonNode& node, const PeftSetting& row, PeftSpec& peft);
+
 /// Reads KIND[:key=value,…], the form of --peft:
 ///   none
 ///   lora[:r=8,alpha=16,dropout=0.1,targets=q_proj+v_proj,rank.q_proj=16,save=lm_head,merged]
@@ -29,7 +33,7 @@ PeftSpec read_peft_method(const JsonNode& config, std::string_view method, const
 ///   houlsby[:m=64]   pfeiffer[:m=64]   lin[:m=64]   adapter-drop[:m=64,drop=5]
 ///   vera[:r=256,targets=…] and peft's other methods: r, alpha, dropout, targets, exclude, layers,
 ///     layers_pattern, save and bias as far as the method has them, and its own PeftSettings by
-///     their names in adapter_config.json
+///     their names in adapter_config.json; "version" is that of peft itself
 /// A word that ends in ".json" or holds a '/' is read as a file. Throws Error{bad_input} naming
 /// `where`, with the nearest kind or key.
 PeftSpec parse_peft(std::string_view text, std::string_view where = "--peft");

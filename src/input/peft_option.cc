@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "input/peft_config.h"
+#include "input/version.h"
 #include "memplan/error.h"
 
 namespace memplan {
@@ -69,6 +70,7 @@ class OptionReader {
       keys.insert(keys.end(), {"targets", "exclude", "layers", "layers_pattern", "save", "bias"});
     else if (!method.type.empty())
       keys.push_back("save");
+    if (!method.type.empty()) keys.push_back("version");
     if (peft_.kind == PeftKind::lora) keys.push_back("merged");
     if (peft_.kind == PeftKind::ia3) keys.push_back("feedforward");
     if (is_bottleneck()) keys.push_back("m");
@@ -111,6 +113,8 @@ class OptionReader {
         peft_.layers.push_back(count({key, part}, 0, kMaxWidth));
     } else if (key == "bias") {
       peft_.bias = peft_bias(setting.value);
+    } else if (key == "version") {
+      peft_.version = parse_version(setting.value, where_);
     } else if (key == "merged") {
       if (!setting.bare) throw error("'merged' takes no value");
       peft_.merged = true;

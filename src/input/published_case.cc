@@ -110,6 +110,7 @@ MeasuredCase read_published(const JsonNode& line) {
     return out;
   }
   try {
+    if (known->read_model != nullptr) out.model = known->read_model(line);
     out.job = known->read(line);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::not_modelled) throw;

@@ -89,6 +89,7 @@ constexpr auto kOptimizers = std::to_array<OptimizerRow>({
     {"bnb adamw8bit", OptimizerKind::adam8bit},
     {"adamw8bit", OptimizerKind::adam8bit},
     {"adamw", OptimizerKind::adamw},
+    {"lora-fa", OptimizerKind::adamw},  // of what it trains: peft/optimizers/lorafa.py
     {"adam", OptimizerKind::adam},
     {"sgd", OptimizerKind::sgd},
     {"adalomo", OptimizerKind::adalomo},
@@ -216,6 +217,8 @@ void published_versions(const JsonNode& line, Strategy& strategy) {
   const std::string where = line.missing("framework_version").where();
   if (const auto torch = word_after(text, "torch"); !torch.empty())
     strategy.torch = parse_version(torch, where);
+  if (const auto library = word_after(text, "peft"); !library.empty())
+    strategy.peft.version = parse_version(library, where);
   if (const auto library = word_after(text, "transformers"); !library.empty())
     strategy.transformers = parse_version(library, where);
 }

@@ -42,6 +42,26 @@ std::optional<JsonNode> peft_of(const JsonNode& line) {
   return peft;
 }
 
+void read_metamath_peft(const JsonNode& line, Strategy& s) {
+  if (const auto peft = peft_of(line)) {
+    const JsonNode type = peft->at("peft_type");
+    s.peft = read_peft_method(*peft, type.text(), type);
+  }
+  // create_lorafa_optimizer freezes every A; its step goes parameter by parameter.
+  if (published_text(line, "optimizer") == "lora-fa") {
+    s.peft.number(PeftNumber::frozen_a) = 1;
+    s.optimizer_impl = OptimizerImpl::forloop;
+  }
+  published_versions(line, s);
+}
+
+Job metamath_model(const JsonNode& line) {
+  Job job;
+  job.model = published_model(line);
+  read_metamath_peft(line, job.strategy);
+  return job;
+}
+
 // peft/method_comparison/MetaMathQA/run.py: batches padded to their longest sample, at most
 // max_seq_length (model.seq_max); grad_norm_clip 1.0 of default_training_params.json; torch.optim's
 // own choice of AdamW (utils.py get_optimizer_and_scheduler).
@@ -54,10 +74,7 @@ Job read_metamath(const JsonNode& line) {
   if (s.optimizer == OptimizerKind::adamw) s.optimizer_impl = OptimizerImpl::foreach_;
   s.keep_outputs = true;
   s.compile = published_flag(line, "compile");
-  if (const auto peft = peft_of(line)) {
-    const JsonNode type = peft->at("peft_type");
-    s.peft = read_peft_method(*peft, type.text(), type);
-  }
+  read_metamath_peft(line, s);
   return job;
 }
 
@@ -89,6 +106,26 @@ PeftSpec described_lora(const JsonNode& peft, std::span<const TargetName> names)
 constexpr auto kLitgptTargets = std::to_array<TargetName>(
     {{"query", "query"}, {"key", "key"}, {"value", "value"}, {"projection", "projection"}});
 
+// litgpt/lora.py, adapter.py and adapter_v2.py.
+PeftSpec litgpt_peft(const JsonNode& peft) {
+  const JsonNode method = peft.at("method");
+  const std::string name = method.text().substr(0, method.text().find('+'));  // "lora+quant"
+  if (name == "adapter") return make_peft(PeftKind::litgpt_adapter);
+  if (name == "adapter_v2") return make_peft(PeftKind::litgpt_adapter_v2);
+  if (name != "lora")
+    throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
+  PeftSpec out = described_lora(peft, kLitgptTargets);
+  out.kind = PeftKind::litgpt_lora;
+  return out;
+}
+
+Job litgpt_model(const JsonNode& line) {
+  Job job;
+  job.model = published_model(line);
+  if (const auto peft = peft_of(line)) job.strategy.peft = litgpt_peft(*peft);
+  return job;
+}
+
 // The scripts' peak is that of the first micro-batch, which is given the longest sample.
 Job read_litgpt(const JsonNode& line) {
   Job job = one_gpu_job(line, Framework::litgpt);
@@ -96,19 +133,7 @@ Job read_litgpt(const JsonNode& line) {
   Strategy& s = job.strategy;
   s.sequence = published_sequence(line);
   s.keep_outputs = true;
-  if (const auto peft = peft_of(line)) {
-    const JsonNode method = peft->at("method");
-    if (method.text().starts_with("lora")) {
-      s.peft = described_lora(*peft, kLitgptTargets);
-      s.peft.kind = PeftKind::litgpt_lora;
-    } else if (method.text() == "adapter") {
-      s.peft = make_peft(PeftKind::litgpt_adapter);
-    } else if (method.text() == "adapter_v2") {
-      s.peft = make_peft(PeftKind::litgpt_adapter_v2);
-    } else {
-      throw refusal(method, "litgpt's " + printable(method.text()) + " is not modelled");
-    }
-  }
+  if (const auto peft = peft_of(line)) s.peft = litgpt_peft(*peft);
   return job;
 }
 
@@ -201,8 +226,9 @@ constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
 });
 
 constexpr auto kSources = std::to_array<PublishedSource>({
-    {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath},
-    {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt},
+    {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath,
+     metamath_model},
+    {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt, litgpt_model},
     {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune},
     {"LOMO", "", kLomoFigures, read_lomo},
 });

@@ -27,6 +27,8 @@ struct PublishedSource {
   /// The record as a job. Throws Error{not_modelled} naming what the record does not say or
   /// memplan does not have.
   Job (*read)(const JsonNode& line);
+  /// As much of it as its numbers of parameters need. Throws as `read`.
+  Job (*read_model)(const JsonNode& line) = nullptr;
 };
 
 std::span<const PublishedSource> published_sources();

@@ -247,6 +247,8 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
   place_on_any_gpu(job);
   if (const auto torch = line.find("torch")) s.torch = parse_version(torch->text(), torch->where());
+  if (const auto library = line.find("peft"))
+    s.peft.version = parse_version(library->text(), library->where());
   if (const auto library = line.find("transformers"))
     s.transformers = parse_version(library->text(), library->where());
   return job;

@@ -49,6 +49,8 @@ struct MeasuredCase {
   std::string source;  ///< cases of one source make one row of the error table
   std::vector<Measurement> figures;
   std::optional<Job> job;
+  /// The model and what is trained of it, where more is known of them than of the whole job.
+  std::optional<Job> model = {};
   std::optional<OperatorBench> bench;  ///< in place of a job
   std::string refused;  ///< why there is no job: "parallel kind 'tp' is not modelled"
   std::string where;    ///< "traces.jsonl:12"

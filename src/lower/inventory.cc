@@ -102,17 +102,6 @@ int64_t count_parameters(const ModelSpec& model) {
   return checked_add(sum, elements(parts.head));
 }
 
-ParameterCounts count_job_parameters(const Job& job) {
-  ParameterCounts out;
-  const Program program = lower(job, 1);
-  for (const StageProgram& stage : program.stages)
-    for (const Run& run : stage.runs)
-      for (const Param& p : program.blocks[static_cast<size_t>(run.block)].graph.params) {
-        const int64_t elements = checked_mul(p.elements(), run.count);
-        out.total = checked_add(out.total, elements);
-        if (p.trainable) out.trainable = checked_add(out.trainable, elements);
-      }
-  return out;
-}
+ParameterCounts count_job_parameters(const Job& job) { return count_parameters(lower(job, 1)); }
 
 }  // namespace memplan

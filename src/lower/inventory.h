@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lower/program.h"
 #include "memplan/job.h"
 #include "memplan/model.h"
 
@@ -23,11 +24,7 @@ std::vector<NamedParam> inventory(const ModelSpec& model);
 /// it says. Throws as require_family, and Error{too_large}.
 int64_t count_parameters(const ModelSpec& model);
 
-/// Elements of all parameters of a job's model, adapters among them, and of the trained ones.
-struct ParameterCounts {
-  int64_t total = 0, trainable = 0;
-};
-/// Whatever the framework makes of them. Throws as lower.
+/// Those of a job, whatever the framework makes of them. Throws as lower.
 ParameterCounts count_job_parameters(const Job& job);
 
 }  // namespace memplan

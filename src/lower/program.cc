@@ -70,6 +70,7 @@ class Lowering {
     c.sequence_parallel = s.sequence_parallel;
     c.training = s.training;
     c.activation = s.precision.activation;
+    c.weight = s.precision.weight;
     c.attention = s.attention;
     c.peft = &s.peft;
     c.targets = &targets_;
@@ -270,5 +271,18 @@ class Lowering {
 }  // namespace
 
 Program lower(const Job& job, int64_t loss_batch) { return Lowering(job, loss_batch).run(); }
+
+ParameterCounts count_parameters(const Program& program) {
+  ParameterCounts out;
+  for (const StageProgram& stage : program.stages)
+    for (const Run& run : stage.runs)
+      for (const Param& p : program.blocks[static_cast<size_t>(run.block)].graph.params) {
+        if (p.tied_copy) continue;
+        const int64_t elements = checked_mul(p.elements(), run.count);
+        out.total = checked_add(out.total, elements);
+        if (p.trainable) out.trainable = checked_add(out.trainable, elements);
+      }
+  return out;
+}
 
 }  // namespace memplan

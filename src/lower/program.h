@@ -36,9 +36,17 @@ struct Program {
   std::vector<StageProgram> stages;  ///< pp of them
 };
 
+/// Elements of all parameters, adapters among them and a tied one once, and of the trained ones.
+struct ParameterCounts {
+  int64_t total = 0, trainable = 0;
+};
+
 /// Lowers the model for every pipeline stage. The program of a bare size has stages without runs.
 /// `loss_batch`: samples the loss block sees, other than micro_batch for DataParallel's GPU 0.
 /// Throws Error{bad_input, not_modelled, too_large}.
 Program lower(const Job& job, int64_t loss_batch);
+
+/// Over all stages; of one rank's slice where tensors are split.
+ParameterCounts count_parameters(const Program& program);
 
 }  // namespace memplan

@@ -57,9 +57,10 @@ struct Param {
   int64_t expert_parts = 1;  ///< expert-parallel parts, of dim 0
   ParamGroup group = ParamGroup::dense;
   bool trainable = true;
-  bool adapter = false;  ///< added by parameter-efficient fine-tuning
-  bool norm = false;     ///< weight or bias of a norm
-  bool linear = false;   ///< weight of an nn.Linear or Conv1D that is not the head
+  bool adapter = false;    ///< added by parameter-efficient fine-tuning
+  bool norm = false;       ///< weight or bias of a norm
+  bool linear = false;     ///< weight of an nn.Linear or Conv1D that is not the head
+  bool registered = true;  ///< false: a module's plain attribute, of Graph::buffers
   /// Stored in this type whatever the model's weights are: peft casts adapters of a bf16 or fp16
   /// model to fp32 (autocast_adapter_dtype).
   std::optional<DType> dtype = {};
@@ -149,6 +150,7 @@ struct OpContext {
   bool sequence_parallel = false;
   bool training = true;
   DType activation = DType::bf16;
+  DType weight = DType::bf16;  ///< of the model's own parameters
   AttentionKind attention = AttentionKind::unfused;
   const PeftSpec* peft = nullptr;        ///< never null while building
   const PeftTargets* targets = nullptr;  ///< of `peft`; null: it sits on no module
@@ -170,7 +172,7 @@ class Graph {
   std::vector<Param> params;
   std::vector<Comm> comms;
   std::vector<PeftModule> adapted;  ///< modules that PEFT sits on
-  std::vector<Param> buffers;       ///< tensors that PEFT's modules register beside parameters
+  std::vector<Param> buffers;       ///< tensors that PEFT's modules hold beside parameters
   std::vector<TensorId> inputs;     ///< tensors that come from outside the block
 
   /// b·s/cp: tokens that flow through a block that is not sequence-parallel.

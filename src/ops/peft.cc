@@ -125,6 +125,13 @@ Param& PeftSite::add_buffer(std::string_view name, std::initializer_list<int64_t
   return param;
 }
 
+Param& PeftSite::add_attribute(std::string_view name, std::initializer_list<int64_t> shape,
+                               DType dtype) {
+  Param& param = add_buffer(name, shape, dtype);
+  param.registered = false;
+  return param;
+}
+
 int64_t PeftSite::divided(int64_t size, int64_t parts, std::string_view by) const {
   if (size % parts != 0)
     refuse(std::to_string(size) + " features do not divide by " + std::string(by) + " " +

@@ -105,9 +105,14 @@ void adalora(PeftSite& s) {
   s.add("lora_A.default", {s.rank, s.in});
   s.add("lora_B.default", {s.out, s.rank});
   s.add("lora_E.default", {s.rank, 1});
-  // 0.21.2 casts it with the others, which makes it trainable where the model is bf16 or fp16
-  // (tuners_utils.py, cast_adapter_dtype); before and after that it is frozen.
-  s.add_frozen("ranknum.default", {1});
+  // 0.21 casts it with the others, which makes it trainable where the model is bf16 or fp16
+  // (tuners_utils.py, cast_adapter_dtype); 0.19 and fp32 models leave it frozen.
+  const DType weight = s.graph().context.weight;
+  const bool cast = weight == DType::bf16 || weight == DType::f16;
+  if (cast && s.peft.version >= Version{0, 21, 0})
+    s.add("ranknum.default", {1});
+  else
+    s.add_frozen("ranknum.default", {1});
 }
 
 void loha(PeftSite& s) {

@@ -27,6 +27,8 @@ class PeftSite {
   /// A registered tensor that is no parameter.
   Param& add_buffer(std::string_view name, std::initializer_list<int64_t> shape,
                     DType dtype = DType::f32);
+  /// A tensor that the module holds unregistered: it is among neither parameters nor buffers.
+  Param& add_attribute(std::string_view name, std::initializer_list<int64_t> shape, DType dtype);
   /// size / parts. Throws Error{bad_input} where it does not divide.
   int64_t divided(int64_t size, int64_t parts, std::string_view by) const;
   /// What the method says by peft about this module, as an error at --peft.

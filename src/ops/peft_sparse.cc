@@ -48,7 +48,12 @@ void trainable_tokens(PeftSite& s) {
 
 void miss(PeftSite& s) {
   if (s.rank > s.in) s.refuse("is narrower than r " + std::to_string(s.rank));
-  s.add("miss_block.default", {s.rank, s.out});
+  if (s.number(PeftNumber::variant) == 2) {  // init_weights "bat"
+    s.divided(s.in, s.rank, "r");
+    s.add("miss_block.default", {s.divided(s.out, s.rank, "r"), s.rank, s.rank});
+  } else {
+    s.add("miss_block.default", {s.rank, s.out});
+  }
 }
 
 void bone(PeftSite& s) { s.add("bone_block.default", {s.rank, s.out}); }
@@ -63,13 +68,13 @@ void c3a(PeftSite& s) {
 void fourierft(PeftSite& s) {
   if (s.rank > checked_mul(s.in, s.out)) s.refuse("has fewer entries than n_frequency");
   s.add("fourierft_spectrum.default", {s.rank});
-  s.add_buffer("indices.default", {2, s.rank}, DType::i64);
+  s.add_attribute("indices.default", {2, s.rank}, DType::i64);
 }
 
 void waveft(PeftSite& s) {
   if (s.rank > checked_mul(s.in, s.out)) s.refuse("has fewer entries than n_frequency");
   s.add("waveft_spectrum.default", {s.rank});
-  s.add_buffer("waveft_indices.default", {2, s.rank}, DType::i64);
+  s.add_attribute("waveft_indices.default", {2, s.rank}, DType::i64);
 }
 
 // As many entries as LoRA of that rank would have.
@@ -78,7 +83,7 @@ void shira(PeftSite& s) {
   if (entries > checked_mul(s.in, s.out))
     s.refuse("has fewer entries than r " + std::to_string(s.rank) + " asks for");
   s.add("shira_weight.default", {entries});
-  s.add_buffer("shira_indices.default", {2, entries}, DType::i32);
+  s.add_attribute("shira_indices.default", {2, entries}, DType::i32);
 }
 
 void supertuning(PeftSite& s) {

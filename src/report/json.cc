@@ -1,6 +1,7 @@
 // The report that scripts read. Keys are a contract: add, never rename.
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "report/report.h"
 #include "report/request.h"
 
@@ -24,15 +25,44 @@ Json to_json(const SettingValue& value) {
       value);
 }
 
+// As adapter_config.json would have it: a flag, a word or a number.
+Json setting_value(const PeftSetting& row, int64_t number) {
+  if (row.words.empty()) return number;
+  if (row.words == "no|yes") return number != 0;
+  return split(row.words, '|').at(static_cast<size_t>(number));
+}
+
+// What differs from the method's defaults, and what every method has.
 Json to_json(const PeftSpec& peft) {
   if (peft.kind == PeftKind::none) return nullptr;
   Json ranks = Json::object();
   for (const auto& [ending, rank] : peft.rank_pattern) ranks[ending] = rank;
-  return {{"kind", to_string(peft.kind)},  {"rank", peft.rank},
-          {"alpha", peft.alpha},           {"dropout", peft.dropout},
-          {"merged", peft.merged},         {"targets", peft.targets},
-          {"rank_pattern", ranks},         {"modules_to_save", peft.modules_to_save},
-          {"bottleneck", peft.bottleneck}, {"dropped_layers", peft.dropped_layers}};
+  Json settings = Json::object();
+  for (const PeftSetting& row : peft_settings())
+    if (row.kind == peft.kind && peft.number(row.number) != row.fallback)
+      settings[std::string(row.key)] = setting_value(row, peft.number(row.number));
+  Json out = {{"kind", to_string(peft.kind)},
+              {"version", version_text(peft.version)},
+              {"rank", peft.rank},
+              {"alpha", peft.alpha},
+              {"dropout", peft.dropout},
+              {"merged", peft.merged},
+              {"targets", peft.targets},
+              {"excluded", peft.excluded},
+              {"feedforward", peft.feedforward},
+              {"layers", peft.layers},
+              {"layer_pattern", peft.layer_pattern},
+              {"rank_pattern", ranks},
+              {"modules_to_save", peft.modules_to_save},
+              {"bias", kPeftBiasNames[static_cast<size_t>(peft.bias)]},
+              {"fraction", peft.fraction},
+              {"settings", settings},
+              {"bottleneck", peft.bottleneck},
+              {"dropped_layers", peft.dropped_layers}};
+  const BlockDiagonal& blocks = peft.block_diagonal;
+  if (blocks.blocks > 0)
+    out["block_diagonal"] = {{"blocks", blocks.blocks}, {"a", blocks.a}, {"b", blocks.b}};
+  return out;
 }
 
 Json request(const Job& job) {

@@ -32,6 +32,19 @@ same 0 llama3.2-1b --gpu h100-80g --framework pytorch --optimizer-impl fused --b
 same 0 llama3.2-1b --gpu h100-80g --gpus 2 --framework huggingface --seq 512 --clip false \
   --bucket-view --keep-outputs --padding-mask --torch-version 2.9.1
 same 0 llama3.2-1b --gpu v100-32g --framework pytorch --seq 512 --weight-dtype fp32
+# Every setting of PEFT comes back.
+while read -r peft; do
+  same 0 llama3.2-1b --gpu h100-80g --framework huggingface --seq 512 --peft "$peft"
+done <<'PEFT'
+lora:r=4,alpha=8,dropout=0.1,targets=q_proj,exclude=v_proj,layers=0+2,layers_pattern=layers,bias=all,use_dora
+oft:r=0,oft_block_size=16,use_cayley_neumann=no,targets=q_proj+v_proj
+ia3:targets=k_proj+down_proj,feedforward=down_proj
+prefix-tuning:num_virtual_tokens=20
+p-tuning:num_virtual_tokens=20,encoder_hidden_size=128
+glora:r=4,config_A_B=vector,targets=q_proj
+tinylora:weight_tying=0.5,targets=q_proj
+vblora:topk=3,targets=q_proj
+PEFT
 
 # A file of one's own, and what wins over it.
 cat >"$scratch/job.json" <<'JSON'

@@ -52,7 +52,7 @@ A case (defaults in DEFAULTS below):
   clip       true for clip_grad_norm_
   micro_batches  gradient accumulation steps
   program    the training program, where it is not transformers': see trace_programs.py, whose words "peft" then takes
-  peft       null or arguments of peft.LoraConfig; with "method" one of PEFT_METHODS, arguments of that method's config
+  peft       null or arguments of peft.LoraConfig; with "method" another of peft.PeftType, arguments of its config
   quantization  {"kind": "nf4", "fp4" or "int8", "double_quant": bool, "prepare": bool, "compute": dtype}: linear layers
              but the head stored by bitsandbytes, "weights" being the dtype of the rest and, without "compute", of
              4-bit products; "prepare" also calls peft.prepare_model_for_kbit_training. Mode cpu. The scales count
@@ -109,12 +109,6 @@ DEFAULTS = dict(
     program=None,
     optimizer=dict(name="adamw", impl="foreach"), parallel=dict(kind="none"),
 )
-
-PEFT_METHODS = {
-    "lora": "LoraConfig", "adalora": "AdaLoraConfig", "ia3": "IA3Config", "vera": "VeraConfig", "oft": "OFTConfig",
-    "boft": "BOFTConfig", "loha": "LoHaConfig", "lokr": "LoKrConfig", "ln_tuning": "LNTuningConfig",
-    "prefix_tuning": "PrefixTuningConfig", "prompt_tuning": "PromptTuningConfig", "p_tuning": "PromptEncoderConfig",
-}
 
 # The class a family is trained with, where it is not AutoModelForCausalLM.
 HEADS = {"bert": "AutoModelForMaskedLM", "roberta": "AutoModelForMaskedLM", "deberta-v2": "AutoModelForMaskedLM",
@@ -266,7 +260,8 @@ def build_model(case, device, loss=None):
         if case["checkpoint"]:
             model.enable_input_require_grads()
         method = dict(case["peft"])
-        adapter = getattr(peft, PEFT_METHODS[method.pop("method", "lora")])
+        kind = peft.PeftType(method.pop("method", "lora").upper())
+        adapter = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind]
         model = peft.get_peft_model(model, adapter(task_type=task_type(model), **method))
     elif case.get("trainable"):
         freeze(model, case["trainable"])

@@ -12,9 +12,10 @@ namespace {
 // The bool mask [b, 1, s, s], made by comparing position indices.
 Tensor bool_mask(const Forward& f, bool sliding) {
   Session& s = f.session;
-  const Shape square{1, 1, f.sequence, f.sequence};
+  const int64_t keys = f.keys();
+  const Shape square{1, 1, f.sequence, keys};
   const Tensor rows = make(s, "aten.arange.default", {f.sequence}, DType::i64);
-  const Tensor columns = make(s, "aten.arange.default", {f.sequence}, DType::i64);
+  const Tensor columns = make(s, "aten.arange.default", {keys}, DType::i64);
   Tensor mask;
   if (sliding) {
     const Tensor one = make(s, "aten.new_ones.default", {}, DType::boolean);
@@ -29,17 +30,17 @@ Tensor bool_mask(const Forward& f, bool sliding) {
   if (f.padding) {
     const Tensor one = make(s, "aten.new_ones.default", {}, DType::boolean);
     const Tensor both = make(s, "aten.bitwise_and.Tensor", square, DType::boolean);
-    const Tensor index = make(s, "aten.index.Tensor", {f.batch, 1, 1, f.sequence}, DType::boolean);
+    const Tensor index = make(s, "aten.index.Tensor", {f.batch, 1, 1, keys}, DType::boolean);
     mask = pointwise("aten.bitwise_and.Tensor", {&both, &index}, DType::boolean);
   }
-  return expand(mask, {f.batch, 1, f.sequence, f.sequence});
+  return expand(mask, {f.batch, 1, f.sequence, keys});
 }
 
 Tensor mask_for(const Forward& f, AttentionKind kind, bool forced, bool sliding) {
   if (kind == AttentionKind::flash) return f.padding;
   const bool eager = kind == AttentionKind::unfused;
-  const bool needed =
-      forced || eager || f.padding || (sliding && f.sequence > f.model.sliding_window);
+  const bool needed = forced || eager || f.padding || !f.past.empty() ||
+                      (sliding && f.sequence > f.model.sliding_window);
   if (!needed) return {};
   const Tensor mask = bool_mask(f, sliding);
   if (!eager) return mask;

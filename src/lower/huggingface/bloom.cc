@@ -150,7 +150,7 @@ Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& given)
 
 Tensor embed(Forward& f, const Params& p) {
   const std::string base = base_prefix(f.row, f.model);
-  f.inputs_embeds = embedding(p.get(base + std::string(f.row.embedding), "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, base + std::string(f.row.embedding), f.ids);
   const Tensor hidden = row_norm(f, p, base + std::string(f.row.embedding_norm), f.inputs_embeds);
   const bool given = static_cast<bool>(f.padding);
   if (!given) f.padding = make(f.session, "aten.ones.default", f.ids.sizes(), DType::f32);

@@ -1,7 +1,10 @@
 // LlamaModel and those that differ from it by what their rows say.
+#include <utility>
+
 #include "lower/huggingface/families.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/module.h"
+#include "lower/huggingface/peft.h"
 
 namespace memplan::hf {
 
@@ -34,11 +37,12 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
   };
   Tensor q = project(row.q, row.q_norm);
   Tensor k = project(row.k, row.k_norm);
-  const Tensor v = project(row.v, {});
+  Tensor v = project(row.v, {});
   if (runs_liger(f))
     liger::rope(q, k, f.cos, f.sin);
   else
     apply_rotary(f.cos, f.sin, q, k);
+  extend_past(f, k, v);
   return attention_output(f, p, kind, q, k, v, soft_cap);
 }
 
@@ -59,7 +63,10 @@ Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Ten
 Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
-  x = decoder_attention(f, p, kind, x);
+  {
+    Tensor output = decoder_attention(f, p, kind, x);
+    x = with_adaption_prompt(f, p, x, std::move(output));
+  }
   x = add(residual, x);
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
@@ -67,9 +74,9 @@ Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const T
   return add(residual, x);
 }
 
-Tensor embed_tokens(const Forward& f, const Params& p) {
+Tensor embed_tokens(Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
-  return embedding(p.get(name, "weight"), f.ids);
+  return with_prompts(f, adapted_embedding(f, p, name, f.ids), p);
 }
 
 Tensor decoder_embed(Forward& f, const Params& p) {
@@ -88,12 +95,13 @@ Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden) {
 Tensor head_weight(const Forward& f, const Params& head, const Params& embedding) {
   const Tensor own = head.find(f.row.head, "weight");
   if (own) return own;
-  return embedding.get(base_prefix(f.row, f.model) + std::string(f.row.embedding), "weight");
+  return tied_weight(f, embedding, base_prefix(f.row, f.model) + std::string(f.row.embedding));
 }
 
 Tensor lm_logits(const Forward& f, const Params& head, const Params& embedding,
                  const Tensor& hidden) {
-  return aten::linear(hidden, head_weight(f, head, embedding), head.find(f.row.head, "bias"));
+  const Tensor weight = head_weight(f, head, embedding);
+  return adapted_linear(f, head, {f.row.head, weight, head.find(f.row.head, "bias")}, hidden);
 }
 
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,

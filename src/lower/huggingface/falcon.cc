@@ -193,7 +193,7 @@ Tensor embed(Forward& f, const Params& p) {
   if (alibi && f.job.strategy.attention == AttentionKind::flash)
     throw Error(ErrorKind::not_modelled, "--attention",
                 "transformers' falcon has no flash attention with alibi", "use --attention sdpa");
-  f.inputs_embeds = embedding(p.get(name, "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, name, f.ids);
   if (alibi) f.shared.push_back(build_alibi(f, DType::bf16, f.inputs_embeds.dtype()));
   prepare_positions(f);
   prepare_forced_masks(f);

@@ -90,9 +90,11 @@ Tensor gemma3_layer(Forward& f, const Params& p, const LayerKind& kind, const Te
                         [&](const Tensor& x) { return gemma3_attention(f, p, kind, x); });
 }
 
-// GemmaTextScaledWordEmbedding: the scale is a buffer in the weights' dtype.
+// GemmaTextScaledWordEmbedding: the scale is a buffer in the weights' dtype. It is part of the
+// module that PEFT would wrap.
 void scaled_embedding(Forward& f, const Params& p) {
-  const Tensor rows = embed_tokens(f, p);
+  const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
+  const Tensor rows = embedding(p.get(name, "weight"), f.ids);
   f.inputs_embeds = mul_scalar(rows);
 }
 int64_t scale_buffer(const Job& job) { return size_of(job.strategy.precision.weight); }

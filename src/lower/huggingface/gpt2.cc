@@ -62,7 +62,7 @@ Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& given)
 
 Tensor embed(Forward& f, const Params& p) {
   const std::string base = base_prefix(f.row, f.model);
-  f.inputs_embeds = embedding(p.get(base + std::string(f.row.embedding), "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, base + std::string(f.row.embedding), f.ids);
   prepare_positions(f);
   const Tensor positions =
       embedding(p.get(base + std::string(f.row.positions), "weight"), f.position_ids);

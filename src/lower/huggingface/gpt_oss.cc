@@ -114,7 +114,7 @@ Tensor gpt_oss_embed(Forward& f, const Params& p) {
                 "gpt_oss has sinks in its attention, which transformers computes eagerly",
                 "use --attention eager");
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
-  f.inputs_embeds = embedding(p.get(name, "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, name, f.ids);
   prepare_positions(f);
   prepare_masks(f);
   Session& s = f.session;

@@ -1,5 +1,6 @@
 #include "lower/huggingface/module.h"
 
+#include <algorithm>
 #include <string>
 
 #include "lower/huggingface/liger.h"
@@ -12,7 +13,7 @@ namespace memplan::hf {
 using namespace aten;  // NOLINT: this file is written in its operators
 
 Params::Params(Session& session, const Graph& graph, const Job& job, int64_t copies)
-    : graph_(&graph) {
+    : graph_(&graph), reached_(graph.adapted.size()) {
   const Strategy& s = job.strategy;
   const FamilyRow row = family_row(job.model);
   const auto sizes_of = [](const Param& p) {
@@ -32,10 +33,27 @@ Params::Params(Session& session, const Graph& graph, const Job& job, int64_t cop
         &session.leaf(sizes_of(p), p.dtype.value_or(s.precision.weight), p.trainable, copies));
 }
 
-int64_t Params::buffer_bytes() const {
+int64_t Params::buffer_bytes(bool registered) const {
   int64_t sum = 0;
-  for (const Leaf* b : buffers_) sum = checked_add(sum, checked_mul(b->value.bytes(), b->copies));
+  for (size_t i = 0; i < buffers_.size(); ++i)
+    if (graph_->buffers[i].registered == registered)
+      sum = checked_add(sum, checked_mul(buffers_[i]->value.bytes(), buffers_[i]->copies));
   return sum;
+}
+
+const PeftModule* Params::adapted(std::string_view name) const {
+  for (size_t i = 0; i < reached_.size(); ++i)
+    if (graph_->adapted[i].name == name) {
+      reached_[i] = true;
+      return &graph_->adapted[i];
+    }
+  return nullptr;
+}
+
+const PeftModule* Params::unreached() const {
+  const auto at = std::find(reached_.begin(), reached_.end(), false);
+  return at == reached_.end() ? nullptr
+                              : &graph_->adapted[static_cast<size_t>(at - reached_.begin())];
 }
 
 Tensor Params::buffer(std::string_view name) const {
@@ -52,10 +70,21 @@ void Forward::release_locals() {
   locals.clear();
 }
 
+void Forward::release_wrapper() {
+  outputs.insert(outputs.end(), past.begin(), past.end());  // past_key_values
+  past.clear();
+  wrapper_locals.clear();
+  if (prompt_tokens) padding.reset();
+}
+
+int64_t Forward::keys() const { return sequence + (past.empty() ? 0 : past.front().size(-2)); }
+
 Forward Forward::arguments() const {
   Forward out = *this;
   out.inputs_embeds.reset();
   out.locals.clear();
+  out.wrapper_locals.clear();
+  if (job.strategy.attention != AttentionKind::flash) out.padding.reset();
   return out;
 }
 
@@ -103,18 +132,12 @@ Tensor Params::get(std::string_view module, std::string_view suffix) const {
 Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
               bool bias_apart) {
   const Tensor weight = p.get(name, "weight");
-  const Tensor own_bias = p.find(name, "bias");
-  const Tensor bias = bias_apart ? Tensor() : own_bias;
-  if (is_quantized(weight)) return quantized_module(f, p, name, x, weight, bias);
+  const Tensor bias = p.find(name, "bias");
+  if (is_quantized(weight) && unpacks_by_itself(f.job.strategy.peft.kind))
+    return quantized_module(f, p, name, x, weight, bias);
   // Conv1D always has a bias; a classifier's score, a plain layer in such models too, has none.
-  const bool transposed = own_bias && (f.row.attention.transposed || f.row.mlp.transposed);
-  Tensor y;
-  {
-    const Tensor in = before_linear(f, p, name, x);
-    y = transposed ? conv1d(in, weight, bias) : aten::linear(in, weight, bias);
-  }
-  if (bias_apart && own_bias) y = add(y, own_bias);
-  return after_linear(f, p, name, x, std::move(y));
+  const bool transposed = bias && (f.row.attention.transposed || f.row.mlp.transposed);
+  return adapted_linear(f, p, {name, weight, bias, transposed, bias_apart}, x);
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32) {

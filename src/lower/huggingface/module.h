@@ -35,9 +35,14 @@ class Params {
   aten::Leaf& leaf(size_t i) const { return *leaves_[i]; }
   size_t size() const { return leaves_.size(); }
 
+  /// The adapted module of this name, which forward has now reached; null where PEFT is not on it.
+  const PeftModule* adapted(std::string_view name) const;
+  /// An adapted module that no forward has reached; null if there is none.
+  const PeftModule* unreached() const;
+
   /// A tensor of Graph::buffers; empty where there is none.
   Tensor buffer(std::string_view name) const;
-  int64_t buffer_bytes() const;  ///< of all copies
+  int64_t buffer_bytes(bool registered) const;  ///< of all copies
 
  private:
   Tensor find_exactly(std::string_view module, std::string_view between,
@@ -45,6 +50,7 @@ class Params {
 
   const Graph* graph_;
   std::vector<aten::Leaf*> leaves_, buffers_;
+  mutable std::vector<bool> reached_;  ///< of Graph::adapted
 };
 
 /// What one forward pass shares: what model.forward's local variables hold.
@@ -65,18 +71,32 @@ struct Forward {
   std::vector<Tensor> shared = {};   ///< what a family passes from layer to layer by itself
   std::vector<Tensor> outputs = {};  ///< what the model's output holds beside the logits
   std::vector<Tensor> locals = {};   ///< what model.forward holds and gives to no layer
+  // What PeftModel.forward holds while the model's runs.
+  Tensor prompt_tokens = {};                ///< [b, n]: virtual tokens of prompt learning
+  std::vector<Tensor> past = {};            ///< keys and values of the prefix, by layer
+  std::vector<Tensor> wrapper_locals = {};  ///< the rest
+  int64_t layer = 0;                        ///< index of the layer that runs
+
+  /// Keys that a query sees: those of its own sequence and of a prefix.
+  int64_t keys() const;
 
   /// What a checkpointed layer's arguments hold.
   Forward arguments() const;
 
   /// model.forward returns.
   void release_locals();
+  /// PeftModel.forward returns.
+  void release_wrapper();
 };
 
 /// nn.Linear or Conv1D named `name`, with LoRA where it is a target.
 /// `bias_apart`: by an operator of its own.
 Tensor linear(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
               bool bias_apart = false);
+
+/// nn.Embedding named `name`, the same.
+Tensor adapted_embedding(const Forward& f, const Params& p, std::string_view name,
+                         const Tensor& ids);
 
 /// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype; with `weigh_in_f32`, before
 /// the result is narrowed (Olmo2RMSNorm).
@@ -155,8 +175,8 @@ struct Family {
 /// Throws Error{not_modelled} for a family whose forward is not written.
 const Family& family(const ModelSpec& model);
 
-/// embed_tokens(input_ids)
-Tensor embed_tokens(const Forward& f, const Params& p);
+/// embed_tokens(input_ids), behind the virtual tokens of prompt learning.
+Tensor embed_tokens(Forward& f, const Params& p);
 /// LlamaAttention, with norms of the heads where the row has them.
 Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, const Tensor& x,
                          double soft_cap = 0);

@@ -76,7 +76,7 @@ void prepare(Forward& f) {
 
 Tensor embed(Forward& f, const Params& p) {
   const std::string base = base_prefix(f.row, f.model);
-  f.inputs_embeds = embedding(p.get(base + std::string(f.row.embedding), "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, base + std::string(f.row.embedding), f.ids);
   prepare(f);
   const Tensor rows = make(f.session, "aten.add.Tensor", f.ids.sizes(), DType::i64);
   const Tensor positions = embedding(p.get(base + std::string(f.row.positions), "weight"), rows);

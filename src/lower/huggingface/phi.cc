@@ -48,7 +48,7 @@ Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& residu
 
 Tensor embed(Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
-  f.inputs_embeds = embedding(p.get(name, "weight"), f.ids);
+  f.inputs_embeds = adapted_embedding(f, p, name, f.ids);
   prepare_positions(f);
   prepare_masks(f);
   f.inputs_embeds = dropout(f.inputs_embeds, f.model.dropout.embedding);

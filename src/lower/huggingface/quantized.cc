@@ -135,15 +135,14 @@ Bytes quantization_tables(const Job& job, const Program& program) {
 Tensor quantized_module(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
                         const Tensor& weight, const Tensor& bias) {
   const PeftKind kind = f.job.strategy.peft.kind;
+  if (!p.adapted(name)) return quantized_linear(x, weight, bias);
   if (kind == PeftKind::ia3) return ia3(f, p, name, x, weight, bias);
-  Tensor y;
-  {
-    const Tensor in = before_linear(f, p, name, x);
-    y = quantized_linear(in, weight, bias);
-  }
-  if (kind == PeftKind::lora) return lora(f, p, name, x, std::move(y), is_4bit(weight));
-  if (kind == PeftKind::adalora) return adalora(f, p, name, x, std::move(y), is_4bit(weight));
-  return after_linear(f, p, name, x, std::move(y));
+  Tensor y = quantized_linear(x, weight, bias);
+  return (kind == PeftKind::lora ? lora : adalora)(f, p, name, x, std::move(y), is_4bit(weight));
+}
+
+bool unpacks_by_itself(PeftKind kind) {
+  return kind == PeftKind::lora || kind == PeftKind::adalora || kind == PeftKind::ia3;
 }
 
 void require_quantized_forward(const Job& job, const Program& program) {

@@ -17,12 +17,14 @@ bool quantizes(const Strategy& strategy, const FamilyRow& row, const Param& para
 DType stored_dtype(const Strategy& strategy, const FamilyRow& row, const Graph& graph,
                    const Param& param);
 
-/// Tables that bitsandbytes keeps for itself: on the host, seen where the CPU's tensors are counted,
-/// NF4's and FP4's from its import on (backends/utils.py); beside the weights the one that
+/// Tables that bitsandbytes keeps for itself: on the host, seen where the CPU's tensors are
+/// counted, NF4's and FP4's from its import on (backends/utils.py); beside the weights the one that
 /// quantizes scales (functional.py, name2qmap).
 Bytes quantization_tables(const Job& job, const Program& program);
 
-/// A quantized linear layer with what peft puts around it.
+/// Methods whose modules peft writes anew for quantized layers (tuners/*/bnb.py).
+bool unpacks_by_itself(PeftKind kind);
+/// A quantized linear layer with what such a method puts around it.
 Tensor quantized_module(const Forward& f, const Params& p, std::string_view name, const Tensor& x,
                         const Tensor& weight, const Tensor& bias);
 

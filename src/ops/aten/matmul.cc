@@ -65,8 +65,16 @@ Shape flat(const Tensor& x) { return {x.elements() / x.size(-1), x.size(-1)}; }
 
 }  // namespace
 
-Tensor mm(const Tensor& a, const Tensor& b) { return product("aten.mm.default", a, b); }
-Tensor bmm(const Tensor& a, const Tensor& b) { return product("aten.bmm.default", a, b); }
+Tensor mm(const Tensor& left, const Tensor& right) {
+  Session& session = left.session();
+  const Tensor b = session.cast_for_autocast(right);  // arguments are cast from the last on
+  return product("aten.mm.default", session.cast_for_autocast(left), b);
+}
+Tensor bmm(const Tensor& left, const Tensor& right) {
+  Session& session = left.session();
+  const Tensor b = session.cast_for_autocast(right);
+  return product("aten.bmm.default", session.cast_for_autocast(left), b);
+}
 
 Tensor addmm(const Tensor& bias, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&bias, &a, &b});

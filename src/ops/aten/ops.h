@@ -35,16 +35,18 @@ Backward div_backward(const Saved& a, const Saved& b);
 Tensor add_scalar(const Tensor& x);
 Tensor mul_scalar(const Tensor& x);
 Tensor div_scalar(const Tensor& x);
-/// x += y where autograd allows it: no new storage.
-Tensor add_in_place(Tensor x, const Tensor& y);
+enum class Alpha : uint8_t { one, other };
+/// x += alpha · y where autograd allows it: no new storage.
+Tensor add_in_place(Tensor x, const Tensor& y, Alpha alpha = Alpha::one);
 Tensor neg(const Tensor& x);
 Tensor pow_scalar(const Tensor& x);  ///< exponent above 1: keeps x
 Tensor rsqrt(const Tensor& x);
 Tensor mean_last(const Tensor& x);  ///< over the last dimension, which stays as 1
 Tensor sum_last(const Tensor& x);   ///< the same, sum
 Tensor sum_dim(const Tensor& x, int dim);
-Tensor sum(const Tensor& x);   ///< of all elements; those of integers and booleans are int64
-Tensor mean(const Tensor& x);  ///< of all elements
+Tensor sum(const Tensor& x);         ///< of all elements; those of integers and booleans are int64
+Tensor mean(const Tensor& x);        ///< of all elements
+Tensor mean_first(const Tensor& x);  ///< over the first dimension, which goes
 /// An activation that keeps its input (silu, gelu…) or its result (relu, tanh, sigmoid), by name:
 /// "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh", "sigmoid"; gelu_new is
 /// transformers' composite of eight operators. Throws Error{not_modelled} on another.
@@ -117,6 +119,21 @@ enum class Reduction : uint8_t { mean, sum, none };
 /// nn.functional.cross_entropy: logits [N, V], labels [N]. Not reduced, it is [N].
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels,
                      Reduction reduction = Reduction::mean);
+
+// --- writing into tensors -----------------------------------------------------------------------
+
+/// x[…, indices] = values. Nobody wants x's gradient.
+Tensor index_put_in_place(const Tensor& x, const Tensor& indices, const Tensor& values);
+/// The same in a copy of x.
+Tensor index_put(const Tensor& x, const Tensor& indices, const Tensor& values);
+/// x.index_copy(0, indices, rows): x again with these rows. Nobody wants x's gradient.
+Tensor index_copy(const Tensor& x, const Tensor& indices, const Tensor& rows);
+/// x.repeat(times), as many as x has dimensions.
+Tensor repeat(const Tensor& x, std::initializer_list<int64_t> times);
+/// torch.block_diag of the matrices of a batch [n, a, b].
+Tensor block_diagonal(const Tensor& x);
+/// torch.linalg.solve(a, b, left=False) of batches of square matrices.
+Tensor solve_right(const Tensor& a, const Tensor& b);
 
 // --- routing ------------------------------------------------------------------------------------
 

@@ -132,12 +132,14 @@ Tensor to(const Tensor& x, DType dtype) {
 Tensor add(const Tensor& a, const Tensor& b) { return sum_kind(a, b, "aten.add.Tensor", false); }
 Tensor sub(const Tensor& a, const Tensor& b) { return sum_kind(a, b, "aten.sub.Tensor", true); }
 
-Tensor add_in_place(Tensor x, const Tensor& y) {
+Tensor add_in_place(Tensor x, const Tensor& y, Alpha alpha) {
   x.session().ledger.note("aten.add_.Tensor");
   if (!tracks({&x, &y})) return x;
   Tensor out = x.detach();
-  record({&out}, {&x, &y}, [](Grads& g) {
-    if (g.wants(1)) g.set(1, g.in());
+  record({&out}, {&x, &y}, [alpha](Grads& g) {
+    if (g.wants(1))
+      g.set(1,
+            alpha == Alpha::one ? g.in() : pointwise("aten.mul.Scalar", {&g.in()}, g.in().dtype()));
     if (g.wants(0)) g.set(0, g.in());
   });
   return out;
@@ -266,6 +268,18 @@ Tensor mean(const Tensor& x) {
     record({&out}, {&x}, [full = x.sizes()](Grads& g) {
       const Tensor wide = expand(g.in(), full);
       g.set(0, pointwise("aten.div.Scalar", {&wide}, wide.dtype()));
+    });
+  return out;
+}
+
+Tensor mean_first(const Tensor& x) {
+  Shape sizes;
+  for (int i = 1; i < x.dims(); ++i) sizes.at[static_cast<size_t>(sizes.dims++)] = x.size(i);
+  Tensor out = make(x.session(), "aten.mean.dim", sizes, x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [full = x.sizes()](Grads& g) {
+      const Tensor wide = expand(unsqueeze(g.in(), 0), full);
+      g.set(0, make(g.session(), "aten.div.Scalar", full, wide.dtype()));
     });
   return out;
 }
