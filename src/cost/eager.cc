@@ -15,6 +15,7 @@
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/quantized.h"
+#include "lower/huggingface/versions.h"
 #include "lower/program.h"
 #include "lower/registration.h"
 #include "lower/stretches.h"
@@ -57,6 +58,7 @@ class Step {
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)),
         row_(family_row(job.model)) {
+    session_.fake_tensors = job.fake_tensors;
     session_.watched = grain == Grain::requested;
     hf::require_peft_forward(job, program_);
     hf::require_quantized_forward(job, program_);
@@ -379,6 +381,7 @@ class Step {
 
 EagerStep eager_step(const Job& job, Grain grain, Layers layers, Replica replica) {
   pytorch::require_modelled(job);
+  hf::require_modelled_release(job);
   Step step(job, grain, layers, replica, {});
   EagerStep out = step.run();
   const ParamSet idle = step.unreached();

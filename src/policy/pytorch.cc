@@ -7,12 +7,16 @@
 namespace memplan::pytorch {
 namespace {
 
-// The first torch whose operators are those of 2.14 for what a framework runs. litgpt's modules
-// were traced with 2.5 and 2.14: only the CPU's statistics of LayerNorm differ. Its published peaks
-// are of 2.1.
+// What each operator keeps for its backward is the same from 2.1.2 to 2.14.1 (the generated
+// torch/csrc/autograd/generated/Functions.h), but the kernels of attention are not: flash attention
+// 2 came with 2.2, the CPU's own with 2.4. litgpt's published peaks are of 2.1.
 Version oldest_torch(const Job& job) {
-  const bool litgpt = job.strategy.framework == Framework::litgpt;
-  return litgpt && job.backend == Backend::cuda ? Version{2, 1, 0} : Version{2, 6, 0};
+  if (job.backend == Backend::cpu) return {2, 4, 0};
+  return job.strategy.framework == Framework::litgpt ? Version{2, 1, 0} : Version{2, 2, 0};
+}
+
+std::string version_text(Version v) {
+  return std::to_string(v.major) + "." + std::to_string(v.minor) + "." + std::to_string(v.patch);
 }
 
 // What an update inside backward rules out.
@@ -153,14 +157,10 @@ void require_modelled(const Job& job) {
   if (updates_in_backward(s)) require_update_in_backward(s);
   const Version oldest = oldest_torch(job);
   if (s.torch < oldest)
-    refuse("--torch-version",
-           "the operators of torch before " + std::to_string(oldest.major) + "." +
-               std::to_string(oldest.minor) + " are not modelled",
-           "use --torch-version 2.14.1, or --framework textbook");
-  if (s.transformers < Version{5, 0, 0})
-    refuse("--transformers-version",
-           "the forwards of transformers before 5.0 are not modelled: losses and attention changed",
-           "use --transformers-version 5.12.1, or --framework textbook");
+    refuse(
+        "--torch-version",
+        "the attention kernels of torch before " + version_text(oldest) + " are not modelled",
+        "use --torch-version " + version_text(oldest) + " or a later one, or --framework textbook");
   if (modular(s) && s.quantization.kind != QuantKind::none)
     refuse("--data-parallel data-parallel", "replicas of quantized weights are not modelled",
            "use --data-parallel ddp");
@@ -207,16 +207,13 @@ std::vector<std::string> not_modelled(const Job& job) {
 std::vector<std::string> assumptions(const Job& job) {
   const Strategy& s = job.strategy;
   std::vector<std::string> out;
-  const auto version = [](Version v) {
-    return std::to_string(v.major) + "." + std::to_string(v.minor) + "." + std::to_string(v.patch);
-  };
   if (job.model.implementation == Implementation::litgpt) {
-    out.push_back("operators of torch " + version(s.torch) +
+    out.push_back("operators of torch " + version_text(s.torch) +
                   ", litgpt of October 2023, its adapters of January 2024");
     return out;
   }
-  out.push_back("operators of torch " + version(s.torch) + " and transformers " +
-                version(s.transformers));
+  out.push_back("operators of torch " + version_text(s.torch) + " and transformers " +
+                version_text(s.transformers));
   out.push_back(s.keep_outputs
                     ? "the training loop holds the model's outputs during backward"
                     : "the model's outputs are dropped before backward, as HuggingFace's "

@@ -16,6 +16,7 @@ traces _more        # other families, shapes and methods
 traces _optimizers
 traces _quantized   # bitsandbytes on the CPU
 traces _peft        # every method, in four shapes
+traces _versions    # releases of transformers and torch
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
 # The modules of other programs, every figure exact.

@@ -2,6 +2,7 @@
 // integrations/flash_attention.py, eager_attention_forward of the models).
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/quantized.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -36,12 +37,35 @@ Tensor bool_mask(const Forward& f, bool sliding) {
   return expand(mask, {f.batch, 1, f.sequence, keys});
 }
 
+// The additive mask, by filling: for a longer key than there is, where no padding says how long.
+Tensor filled_mask(const Forward& f) {
+  Session& s = f.session;
+  const DType dtype = f.inputs_embeds.dtype();
+  const int64_t length = f.padding ? f.sequence : f.sequence + 1;
+  const Shape square{f.sequence, length};
+  Tensor mask = make(s, "aten.full.default", square, dtype);
+  mask = make(s, "aten.triu.default", square, dtype);
+  {
+    const Tensor columns = make(s, "aten.arange.default", {length}, DType::i64);
+    const Tensor later = make(s, "aten.gt.Tensor", square, DType::boolean);
+  }
+  mask = expand(mask, {f.batch, 1, f.sequence, length});
+  if (f.padding) {
+    mask = clone(mask);
+    Tensor hidden = pointwise("aten.add.Tensor", {&mask}, dtype);
+    hidden = pointwise("aten.eq.Scalar", {&hidden}, DType::boolean);
+    const Tensor filled = masked_fill(mask, hidden);
+  }
+  return length == f.sequence ? mask : slice(mask, -1, 0, f.sequence);
+}
+
 Tensor mask_for(const Forward& f, AttentionKind kind, bool forced, bool sliding) {
   if (kind == AttentionKind::flash) return f.padding;
   const bool eager = kind == AttentionKind::unfused;
   const bool needed = forced || eager || f.padding || !f.past.empty() ||
                       (sliding && f.sequence > f.model.sliding_window);
   if (!needed) return {};
+  if (causal_mask_form(f.job) == CausalMaskForm::filled) return filled_mask(f);
   const Tensor mask = bool_mask(f, sliding);
   if (!eager) return mask;
   const DType dtype = f.inputs_embeds.dtype();
@@ -124,11 +148,15 @@ Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& 
       break;
   }
   // Grouped queries are left to the kernel only where no mask is given.
+  const SdpaForm form = sdpa_form(f.job);
   const int64_t groups = q.size(1) / k.size(1);
-  const bool grouped = groups > 1 && !call.mask;
-  const Tensor keys = grouped ? k : repeat_kv(k, groups);
-  const Tensor values = grouped ? v : repeat_kv(v, groups);
-  const Tensor out = scaled_dot_product_attention(q, keys, values,
+  const bool grouped = form.grouped && groups > 1 && !call.mask;
+  Tensor keys = grouped ? k : repeat_kv(k, groups);
+  Tensor values = grouped ? v : repeat_kv(v, groups);
+  Tensor queries = q;
+  if (form.contiguous)
+    for (Tensor* x : {&queries, &keys, &values}) *x = contiguous(*x);
+  const Tensor out = scaled_dot_product_attention(queries, keys, values,
                                                   {.mask = call.mask,
                                                    .causal = call.causal && !call.mask,
                                                    .dropout = call.dropout,

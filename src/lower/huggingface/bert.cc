@@ -2,6 +2,7 @@
 #include <string>
 
 #include "lower/huggingface/encoders.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -73,7 +74,9 @@ Tensor embeddings(const Forward& f, const Params& p, const Tensor& positions) {
   const auto table = [&](std::string_view name) {
     return p.get(base + std::string(name), "weight");
   };
-  Tensor types = make(f.session, "aten.gather.default", positions.sizes(), DType::i64);
+  Tensor types = slices_token_types(f.job)
+                     ? position_buffer(f)
+                     : make(f.session, "aten.gather.default", positions.sizes(), DType::i64);
   types = expand(types, f.ids.sizes());
   const Tensor words = embedding(table(f.row.embedding), f.ids);
   const Tensor of_types = embedding(table("embeddings.token_type_embeddings"), types);

@@ -5,6 +5,7 @@
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -38,10 +39,11 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
   Tensor q = project(row.q, row.q_norm);
   Tensor k = project(row.k, row.k_norm);
   Tensor v = project(row.v, {});
+  const Rotary turn = layer_rotary(f, v);
   if (runs_liger(f))
-    liger::rope(q, k, f.cos, f.sin);
+    liger::rope(q, k, turn.cos, turn.sin);
   else
-    apply_rotary(f.cos, f.sin, q, k);
+    apply_rotary(turn.cos, turn.sin, q, k);
   extend_past(f, k, v);
   return attention_output(f, p, kind, q, k, v, soft_cap);
 }
@@ -83,7 +85,7 @@ Tensor decoder_embed(Forward& f, const Params& p) {
   f.inputs_embeds = embed_tokens(f, p);
   prepare_positions(f);
   prepare_masks(f);
-  rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
+  prepare_rotary(f);
   return f.inputs_embeds;
 }
 
@@ -112,7 +114,21 @@ Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, c
   return causal_loss(f, logits);
 }
 
-Tensor causal_loss(Forward& f, const Tensor& given) {
+namespace {
+
+// logits[..., :-1, :] against labels[..., 1:], both copied.
+Tensor shifted_loss(Forward& f, const Tensor& logits) {
+  const int64_t length = f.sequence - 1, tokens = f.batch * length;
+  Tensor rows;
+  {
+    const Tensor earlier = slice(logits, 1, 0, length);
+    rows = contiguous(every(earlier, 2));
+  }
+  const Tensor labels = contiguous(slice(f.ids, 1, 1, length));
+  return cross_entropy(view(rows, {tokens, rows.size(-1)}), view(labels, {tokens}));
+}
+
+Tensor padded_loss(Forward& f, const Tensor& given) {
   const Tensor logits = to(given, DType::f32);
   const Tensor labels =
       make(f.session, "aten.constant_pad_nd.default", {f.batch, f.sequence + 1}, DType::i64);
@@ -121,6 +137,25 @@ Tensor causal_loss(Forward& f, const Tensor& given) {
   const int64_t tokens = f.batch * f.sequence;
   const Tensor rows = view(logits, {tokens, logits.size(-1)});
   return cross_entropy(rows, view(shifted, {tokens}));
+}
+
+}  // namespace
+
+Tensor causal_loss(Forward& f, Tensor& logits) {
+  switch (causal_loss_form(f.job)) {
+    case CausalLossForm::widened:
+      logits = to(logits, DType::f32);
+      return shifted_loss(f, logits);
+    case CausalLossForm::shifted:
+      return shifted_loss(f, logits);
+    case CausalLossForm::widened_inside: {
+      const Tensor wide = to(logits, DType::f32);
+      return shifted_loss(f, wide);
+    }
+    case CausalLossForm::padded:
+      break;
+  }
+  return padded_loss(f, logits);
 }
 
 Tensor classification_loss(Forward& f, const Params& head, const Tensor& hidden, Tensor& logits) {
@@ -146,7 +181,19 @@ Tensor masked_loss(Forward& f, const Tensor& logits) {
 }
 
 int64_t rotary_buffers(const Job& job) {
-  return 2 * ceil_div(rotary_width(job.model), 2) * size_of(DType::f32);
+  const RotaryHome home = rotary_home(job);
+  int64_t copies = keeps_original_frequencies(job) ? 2 : 1;
+  if (home != RotaryHome::model) copies = job.model.layers;
+  if (home == RotaryHome::layers_and_model) ++copies;
+  return copies * ceil_div(rotary_width(job.model), 2) * size_of(DType::f32);
+}
+
+int64_t causal_buffers(const Job& job) {
+  if (!holds_causal_buffers(job)) return 0;
+  const int64_t square = checked_mul(job.model.max_positions, job.model.max_positions);
+  return checked_mul(
+      job.model.layers,
+      checked_add(square, holds_masked_bias(job) ? size_of(job.strategy.precision.weight) : 0));
 }
 
 namespace {

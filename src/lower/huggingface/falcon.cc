@@ -1,5 +1,6 @@
 // transformers 5.12.1, models/falcon/modeling_falcon.py
 #include "lower/huggingface/classic.h"
+#include "lower/huggingface/versions.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
@@ -190,13 +191,20 @@ void add_alibi_to_mask(Forward& f) {
 Tensor embed(Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
   const bool alibi = uses_alibi(f.model);
+  if (alibi && causal_mask_form(f.job) == CausalMaskForm::filled)
+    throw Error(ErrorKind::not_modelled, "--transformers-version",
+                "falcon with alibi is not modelled before transformers 5.3",
+                "use --transformers-version 5.3.0 or a later one, or --framework textbook");
   if (alibi && f.job.strategy.attention == AttentionKind::flash)
     throw Error(ErrorKind::not_modelled, "--attention",
                 "transformers' falcon has no flash attention with alibi", "use --attention sdpa");
   f.inputs_embeds = adapted_embedding(f, p, name, f.ids);
   if (alibi) f.shared.push_back(build_alibi(f, DType::bf16, f.inputs_embeds.dtype()));
   prepare_positions(f);
-  prepare_forced_masks(f);
+  if (causal_mask_form(f.job) == CausalMaskForm::filled)
+    prepare_masks(f);
+  else
+    prepare_forced_masks(f);
   if (alibi) add_alibi_to_mask(f);
   rotary_embedding(f, f.model.head_dim, f.cos, f.sin);
   return f.inputs_embeds;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "lower/huggingface/variants.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -100,10 +101,16 @@ void scaled_embedding(Forward& f, const Params& p) {
 int64_t scale_buffer(const Job& job) { return size_of(job.strategy.precision.weight); }
 
 Tensor gemma_embed(Forward& f, const Params& p) {
-  scaled_embedding(f, p);
+  if (makes_embedding_scale(f.job)) {
+    const Tensor rows = embed_tokens(f, p);
+    const Tensor scale = make(f.session, "aten.lift_fresh.default", {}, rows.dtype());
+    f.inputs_embeds = mul(rows, scale);
+  } else {
+    scaled_embedding(f, p);
+  }
   prepare_positions(f);
   prepare_masks(f);
-  rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
+  prepare_rotary(f);
   return f.inputs_embeds;
 }
 
@@ -143,7 +150,9 @@ Tensor capped_loss(Forward& f, const Params& head, const Params& embedding, cons
   return causal_loss(f, logits);
 }
 
-int64_t gemma_buffers(const Job& job) { return rotary_buffers(job) + scale_buffer(job); }
+int64_t gemma_buffers(const Job& job) {
+  return rotary_buffers(job) + (makes_embedding_scale(job) ? 0 : scale_buffer(job));
+}
 
 int64_t gemma3_buffers(const Job& job) {
   const auto [full, sliding] = kinds(job.model);

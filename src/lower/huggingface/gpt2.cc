@@ -1,5 +1,6 @@
 // transformers 5.12.1, models/gpt2/modeling_gpt2.py
 #include "lower/huggingface/classic.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -7,18 +8,36 @@ using namespace aten;  // NOLINT
 
 namespace {
 
+// A stretch of the module's buffer, whose bytes are those of `causal_buffers`: any counted storage
+// stands for it.
+Tensor causal_buffer(const Forward& f) {
+  const Shape sizes{1, 1, f.sequence, f.sequence};
+  return alias(f.ids, sizes, contiguous_strides(sizes));
+}
+
 // Softmax runs in the scores' dtype; autocast runs it in fp32.
-Tensor eager_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
-                       double p, Tensor& weights) {
+// Before 5.0 the module's own mask selects, and the scale is a tensor.
+Tensor eager_attention(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& v,
+                       Tensor& weights) {
+  const bool own_mask = applies_causal_buffers(f.job);
   {
     const Tensor kt = transpose(k, -1, -2);
     const Tensor scores = matmul(q, kt);
-    weights = mul_scalar(scores);
+    if (own_mask) {
+      const Tensor scale = make(f.session, "aten.full.default", {}, scores.dtype());
+      weights = div(scores, scale);
+    } else {
+      weights = mul_scalar(scores);
+    }
   }
-  if (mask) weights = add(weights, mask);
+  if (own_mask) {
+    const Tensor lowest = make(f.session, "aten.full.default", {}, weights.dtype());
+    weights = where(causal_buffer(f), weights, lowest);
+  }
+  if (f.causal_mask) weights = add(weights, f.causal_mask);
   weights = autocast_softmax(weights);
   weights = to(weights, v.dtype());
-  weights = dropout(weights, p);
+  weights = dropout(weights, f.model.dropout.attention);
   const Tensor out = matmul(weights, v);
   return transpose(out, 1, 2);
 }
@@ -35,10 +54,10 @@ Tensor attention(const Forward& f, const Params& p, const Tensor& x, Tensor& wei
   const Tensor v = split_heads(parts[2], d);
   const Tensor q = split_heads(parts[0], d);
   parts.clear();
-  const double chance = f.model.dropout.attention;
-  Tensor out = f.job.strategy.attention == AttentionKind::unfused
-                   ? eager_attention(q, k, v, f.causal_mask, chance, weights)
-                   : attend(f, q, k, v, {.mask = f.causal_mask, .dropout = chance});
+  Tensor out =
+      f.job.strategy.attention == AttentionKind::unfused
+          ? eager_attention(f, q, k, v, weights)
+          : attend(f, q, k, v, {.mask = f.causal_mask, .dropout = f.model.dropout.attention});
   out = reshape(out, x.sizes());
   out = linear(f, p, f.row.attention.o, out);
   return dropout(out, f.model.dropout.hidden);
@@ -68,12 +87,15 @@ Tensor embed(Forward& f, const Params& p) {
       embedding(p.get(base + std::string(f.row.positions), "weight"), f.position_ids);
   const Tensor hidden = add(f.inputs_embeds, positions);
   f.locals.push_back(positions);
-  prepare_masks(f);
+  // Eager attention has a mask of its own, and padding apart.
+  if (!applies_causal_buffers(f.job)) prepare_masks(f);
   return dropout(hidden, f.model.dropout.embedding);
 }
 
 }  // namespace
 
-Family gpt2_family() { return {"gpt2", layer, embed, decoder_finish, causal_lm_loss, no_buffers}; }
+Family gpt2_family() {
+  return {"gpt2", layer, embed, decoder_finish, causal_lm_loss, causal_buffers};
+}
 
 }  // namespace memplan::hf

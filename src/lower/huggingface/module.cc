@@ -6,6 +6,7 @@
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/quantized.h"
+#include "lower/huggingface/versions.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
@@ -188,9 +189,21 @@ void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
   c = mul_scalar(c);
   Tensor n = pointwise("aten.sin.default", {&emb}, DType::f32);
   n = mul_scalar(n);
-  const DType dtype = narrow.value_or(f.inputs_embeds.dtype());
+  const DType dtype = narrow ? *narrow : f.inputs_embeds.dtype();
   cos = to(c, dtype);
   sin = to(n, dtype);
+}
+
+void prepare_rotary(Forward& f) {
+  if (rotary_home(f.job) != RotaryHome::layers)
+    rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
+}
+
+Rotary layer_rotary(const Forward& f, const Tensor& v) {
+  Rotary own{f.cos, f.sin};
+  if (rotary_home(f.job) == RotaryHome::layers)
+    rotary_embedding(f, rotary_width(f.model), own.cos, own.sin, v.dtype());
+  return own;
 }
 
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
@@ -221,7 +234,13 @@ void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k) {
 Tensor repeat_kv(const Tensor& x, int64_t groups) {
   if (groups == 1) return x;
   const int64_t b = x.size(0), heads = x.size(1), s = x.size(2), d = x.size(3);
-  Tensor wide = unsqueeze(x, 2);
+  Tensor wide;
+  {
+    // x[:, :, None, :, :]
+    const Tensor whole = every(x, 2);
+    wide = unsqueeze(whole, 2);
+    wide = every(wide, 2);
+  }
   wide = expand(wide, {b, heads, groups, s, d});
   return reshape(wide, {b, heads * groups, s, d});
 }

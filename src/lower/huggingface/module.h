@@ -111,6 +111,13 @@ int64_t rotary_width(const ModelSpec& model);
 /// cos and sin of LlamaRotaryEmbedding in `dtype` (empty: the activations'), [1, s, width].
 void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
                       std::optional<DType> dtype = {});
+/// model.forward's, where the model computes them.
+void prepare_rotary(Forward& f);
+/// What a layer turns q and k by: the model's, or its own in v's dtype.
+struct Rotary {
+  Tensor cos, sin;
+};
+Rotary layer_rotary(const Forward& f, const Tensor& v);
 /// apply_rotary_pos_emb: q and k are replaced.
 void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k);
 /// (x · cos) + (rotate_half(x) · sin), cos and sin already broadcastable.
@@ -197,14 +204,18 @@ Tensor decoder_embed(Forward& f, const Params& p);
 Tensor decoder_finish(Forward& f, const Params& head, const Tensor& hidden);
 Tensor causal_lm_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
                       Tensor& logits);
-/// inv_freq and original_inv_freq.
+/// inv_freq and, where it is a tensor of its own, original_inv_freq.
 int64_t rotary_buffers(const Job& job);
+
+/// Causal masks that attention modules of older releases hold.
+int64_t causal_buffers(const Job& job);
 
 /// GenericForSequenceClassification: the score of each sample's last token that is no padding.
 Tensor classification_loss(Forward& f, const Params& head, const Tensor& hidden, Tensor& logits);
 
-/// ForCausalLMLoss (transformers/loss/loss_utils.py): logits [b, s, V], labels [b, s].
-Tensor causal_loss(Forward& f, const Tensor& logits);
+/// ForCausalLMLoss (transformers/loss/loss_utils.py), or what a release had in its place: logits
+/// [b, s, V], which become what the model's outputs hold; labels [b, s].
+Tensor causal_loss(Forward& f, Tensor& logits);
 /// ForMaskedLMLoss: no shift.
 Tensor masked_loss(Forward& f, const Tensor& logits);
 

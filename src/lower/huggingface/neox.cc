@@ -69,10 +69,12 @@ Tensor embed(Forward& f, const Params& p) {
   return hidden;
 }
 
+int64_t buffers(const Job& job) { return checked_add(rotary_buffers(job), causal_buffers(job)); }
+
 }  // namespace
 
 Family gpt_neox_family() {
-  return {"gpt_neox", layer, embed, decoder_finish, causal_lm_loss, rotary_buffers};
+  return {"gpt_neox", layer, embed, decoder_finish, causal_lm_loss, buffers};
 }
 
 }  // namespace memplan::hf

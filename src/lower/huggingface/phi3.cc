@@ -1,5 +1,6 @@
 // Phi-3 and Phi-4-mini (transformers/models/phi3/modeling_phi3.py).
 #include "lower/huggingface/variants.h"
+#include "lower/huggingface/versions.h"
 
 namespace memplan::hf {
 
@@ -15,9 +16,9 @@ Tensor turned(const Tensor& rot, const Tensor& pass, const Tensor& cos, const Te
   return cat(parts);
 }
 
-void apply_partial_rotary(const Forward& f, Tensor& q, Tensor& k) {
-  const Tensor cos = unsqueeze(f.cos, 1);
-  const Tensor sin = unsqueeze(f.sin, 1);
+void apply_partial_rotary(const Rotary& turn, Tensor& q, Tensor& k) {
+  const Tensor cos = unsqueeze(turn.cos, 1);
+  const Tensor sin = unsqueeze(turn.sin, 1);
   const int64_t width = cos.size(-1);
   const Tensor q_rot = columns(q, 0, width);
   const Tensor q_pass = slice(q, -1, width, q.size(-1) - width);
@@ -38,7 +39,11 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
   q = split_heads(q, d);
   k = split_heads(k, d);
   v = split_heads(v, d);
-  apply_partial_rotary(f, q, k);
+  const Rotary turn = layer_rotary(f, v);
+  if (turns_part_of_heads(f.job))
+    apply_partial_rotary(turn, q, k);
+  else
+    apply_rotary(turn.cos, turn.sin, q, k);
   return attention_output(f, p, kind, q, k, v);
 }
 

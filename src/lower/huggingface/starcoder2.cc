@@ -33,7 +33,7 @@ Tensor embed(Forward& f, const Params& p) {
   prepare_positions(f);
   prepare_masks(f);
   Tensor hidden = dropout(f.inputs_embeds, f.model.dropout.embedding);
-  rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
+  prepare_rotary(f);
   return hidden;
 }
 

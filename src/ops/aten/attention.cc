@@ -205,9 +205,8 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
   const Tensor k = session.cast_for_autocast(key);
   const Tensor q = session.cast_for_autocast(query);
   SdpaOptions o = given;
-  const bool one_width = q.size(-1) == v.size(-1);
   if (session.backend == Backend::cpu) {
-    if (o.dropout > 0 || !one_width || q.size(0) != k.size(0)) return math(q, k, v, o);
+    if (!cpu_kernel_runs(q, k, v, o)) return math(q, k, v, o);
     o.mask = additive(o.mask, q.dtype());
     return fused(kCpu, q, k, v, o.mask);
   }

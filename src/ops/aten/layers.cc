@@ -37,7 +37,10 @@ Tensor layer_norm(const Tensor& given, const Tensor& weight, const Tensor& bias)
   }
   Shape rows = x.sizes();
   rows[-1] = 1;
-  const DType stats = cuda ? DType::f32 : x.dtype();
+  // The decomposition that fake tensors run did not see the CPU in torch 2.5.1.
+  constexpr Version kFakeKnowsDevice{2, 6, 0};
+  const bool accumulated = cuda || (session.fake_tensors && session.torch < kFakeKnowsDevice);
+  const DType stats = accumulated ? DType::f32 : x.dtype();
   Tensor out = allocate(session, x.sizes(), x.dtype());
   Tensor mean = allocate(session, rows, stats);
   Tensor rstd = allocate(session, rows, stats);

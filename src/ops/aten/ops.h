@@ -75,6 +75,8 @@ Tensor expand(const Tensor& x, const Shape& sizes);
 Tensor unsqueeze(const Tensor& x, int dim);
 Tensor squeeze(const Tensor& x, int dim);
 Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length, int64_t step = 1);
+/// x[…, :, :]: `count` whole dimensions, which older torch slices.
+Tensor every(const Tensor& x, int count);
 Tensor select(const Tensor& x, int dim);  ///< one index of a dimension, which goes
 /// x[rows, columns] by int64 tensors [n]: keeps them; backward fills a tensor of zeros.
 Tensor index_pairs(const Tensor& x, const Tensor& rows, const Tensor& columns);

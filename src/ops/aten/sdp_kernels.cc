@@ -18,8 +18,10 @@ constexpr Version kBroadcastsHeads{2, 14, 0};
 // knows heads of 256, in 2.14.1 (9.24).
 constexpr Version kPrefersCudnn{2, 11, 0}, kCudnnHeads256{2, 14, 0};
 
+// check_batch_size_and_num_heads_dense
 bool heads_fit(const Session& s, const Tensor& q, const Tensor& k, const SdpaOptions& o,
                bool supports_gqa) {
+  if (q.size(0) != k.size(0)) return false;
   if (q.size(1) == k.size(1)) return true;
   if (o.gqa && supports_gqa) return q.size(1) % k.size(1) == 0;
   return k.size(1) == 1 && !(s.torch < kBroadcastsHeads);
@@ -137,9 +139,12 @@ bool prefers_cudnn(Version torch, int compute_capability) {
   return !(torch < kPrefersCudnn) && (major == 9 || major == 10);
 }
 
+bool cpu_kernel_runs(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
+  return o.dropout == 0 && q.size(-1) == v.size(-1) && heads_fit(q.session(), q, k, o, true);
+}
+
 SdpKernel sdp_kernel(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
   const Session& s = q.session();
-  if (q.size(0) != k.size(0)) return SdpKernel::math;  // check_batch_size_and_num_heads_dense
   if (cudnn_runs(s, q, k, v, o)) return SdpKernel::cudnn;
   if (flash_runs(s, q, k, v, o)) return SdpKernel::flash;
   return efficient_runs(s, q, k, v, o) ? SdpKernel::efficient : SdpKernel::math;

@@ -19,6 +19,9 @@ bool prefers_cudnn(Version torch, int compute_capability);
 /// q, k, v: [b, heads, s, d], as autocast leaves them.
 SdpKernel sdp_kernel(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& options);
 
+/// Whether the CPU's fused kernel can run on them (transformers/sdp_utils_cpp.cpp).
+bool cpu_kernel_runs(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& options);
+
 /// Temporaries of the kernel's backward, alive together with dq, dk and dv.
 std::vector<Tensor> sdp_backward_scratch(SdpKernel kernel, const Tensor& q, const Tensor& k,
                                          const Tensor& v);

@@ -66,6 +66,7 @@ class Session {
   /// A TorchDispatchMode watches: gradients that meet are summed into a new tensor, never in place,
   /// and what a kernel allocates for itself is not seen.
   bool watched = false;
+  bool fake_tensors = false;  ///< without devices, within a kernel
   /// Of the GPU, major · 10 + minor: it decides which attention kernels run.
   int compute_capability = 80;
   bool rounds_to_512 = false;  ///< the CUDA caching allocator's smallest block

@@ -130,6 +130,16 @@ Tensor slice(const Tensor& x, int dim, int64_t, int64_t length, int64_t step) {
   });
 }
 
+// ATen/TensorIndexing.h, applySlice: a slice to the end is none where the length is compared by
+// sym_le; by sym_eq it is one, whose backward copies.
+Tensor every(const Tensor& x, int count) {
+  constexpr Version kSkipsWholeSlices{2, 9, 0};
+  Tensor out = x;
+  if (x.session().torch < kSkipsWholeSlices)
+    for (int i = 0; i < count; ++i) out = slice(out, -1, 0, out.size(-1));
+  return out;
+}
+
 Tensor select(const Tensor& x, int dim) {
   if (dim < 0) dim += x.dims();
   Shape sizes, strides;

@@ -1,0 +1,89 @@
+// What moved between releases of transformers, by pencil.
+#include "lower/huggingface/versions.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "cost/eager.h"
+#include "memplan/error.h"
+
+namespace memplan {
+namespace {
+
+constexpr int64_t kBatch = 2, kSequence = 48, kHidden = 64, kVocab = 320, kLayers = 3;
+
+Job llama(Version transformers) {
+  Job job;
+  ModelSpec& m = job.model;
+  m.name = m.family = "llama";
+  m.hidden = kHidden;
+  m.layers = kLayers;
+  m.heads = m.kv_heads = 8;
+  m.head_dim = 8;
+  m.ffn = 176;
+  m.vocab = kVocab;
+  m.max_positions = 512;
+  m.activation = "silu";
+  Strategy& s = job.strategy;
+  s.framework = Framework::huggingface;
+  s.precision = parse_precision("bf16", "--precision");
+  s.attention = AttentionKind::sdpa;
+  s.sequence = kSequence;
+  s.micro_batch = s.global_batch = kBatch;
+  s.transformers = transformers;
+  s.keep_outputs = true;
+  return job;
+}
+
+EagerStep step(Version transformers) { return eager_step(llama(transformers)); }
+
+TEST_CASE("4.49 pads labels where 4.48 copies all logits but the last, in fp32") {
+  const EagerStep copied = step({4, 48, 3}), padded = step({4, 49, 0});
+  const int64_t row = kBatch * kVocab * 4, labels = kBatch * 8;
+  // What stays: log_softmax of s - 1 tokens instead of s, and as many labels.
+  CHECK(padded.activations.count() - copied.activations.count() == row + labels);
+  // At the peak the copy is there too, and on the other side the padded labels, s + 1.
+  CHECK(copied.forward.bytes.count() - padded.forward.bytes.count() ==
+        (kSequence - 1) * row - row - labels - (kSequence + 1) * labels);
+}
+
+TEST_CASE("before 4.46 the model's logits are fp32") {
+  const Bytes inside = step({4, 46, 0}).activations, outside = step({4, 45, 2}).activations;
+  CHECK((outside - inside).count() == kBatch * kSequence * kVocab * 2);
+}
+
+TEST_CASE("from 4.48 to 4.55 queries are copied: a kernel's output like them is copied again") {
+  const int64_t output = kLayers * kBatch * kSequence * kHidden * 2;
+  CHECK((step({4, 48, 0}).activations - step({4, 47, 1}).activations).count() == output);
+  CHECK((step({4, 55, 4}).activations - step({4, 56, 0}).activations).count() == output);
+}
+
+TEST_CASE("each layer held inv_freq once, and 5.0 holds it twice") {
+  const int64_t frequencies = 4 * 4;
+  CHECK(step({4, 47, 1}).buffers == Bytes((kLayers + 1) * frequencies));
+  CHECK(step({4, 57, 1}).buffers == Bytes(frequencies));
+  CHECK(step({5, 0, 0}).buffers == Bytes(2 * frequencies));
+}
+
+TEST_CASE("a release that is not modelled is refused with the nearest that is") {
+  const auto refusal = [](const char* family, Version version) {
+    Job job = llama(version);
+    job.model.family = family;
+    std::string hint;
+    try {
+      hf::require_modelled_release(job);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::not_modelled);
+      hint = error.hint();
+    }
+    return hint;
+  };
+  CHECK(refusal("llama", {4, 44, 0}) == "");
+  CHECK(refusal("llama", {4, 43, 4}).find("4.44.0") != std::string::npos);
+  CHECK(refusal("gemma2", {4, 52, 4}).find("4.53.0") != std::string::npos);
+  CHECK(refusal("mixtral", {4, 57, 1}).find("5.0.0") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace memplan
