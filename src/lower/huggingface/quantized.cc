@@ -157,6 +157,11 @@ void require_quantized_forward(const Job& job, const Program& program) {
     throw Error(ErrorKind::not_modelled, "--quantization",
                 std::string(to_string(s.peft.kind)) + " on quantized weights is not modelled",
                 "LoRA's is");
+  const bool wide = s.quantization.prepared || s.precision.weight == DType::f32;
+  if (s.peft.kind == PeftKind::ia3 && !wide && !s.precision.autocast)
+    throw Error(ErrorKind::bad_input, "--peft",
+                "ia3 makes 16-bit results of quantized layers fp32, which attention does not mix",
+                "use --prepare-kbit true");
   const FamilyRow row = family_row(job.model);
   for (const Block& block : program.blocks)
     for (const Param& p : block.graph.params)
