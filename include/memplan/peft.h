@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,9 +12,13 @@
 #include <utility>
 #include <vector>
 
-#include "memplan/version.h"
-
 namespace memplan {
+
+/// The release of a library, such as peft, that a fact holds for.
+struct Version {
+  int major = 0, minor = 0, patch = 0;
+  friend auto operator<=>(const Version&, const Version&) = default;
+};
 
 enum class PeftKind : uint8_t {
   none,

@@ -13,7 +13,6 @@
 #include "memplan/dtype.h"
 #include "memplan/peft.h"
 #include "memplan/units.h"
-#include "memplan/version.h"
 
 namespace memplan {
 

@@ -53,7 +53,7 @@ TEST_CASE("products of narrow matrices, by pencil: in 12, out 8, r 2") {
   CHECK(on_linear(with(K::lora, {{N::dora, 1}})) == Added{40 + 8});
   CHECK(on_linear(with(K::lora, {{N::adapter_bias, 1}})) == Added{40 + 8});
   CHECK(on_linear(with(K::lora, {{N::frozen_a, 1}})) == Added{16, 24});
-  CHECK(on_linear(with(K::adalora, {})) == Added{40 + 2, 1});
+  CHECK(on_linear(with(K::adalora, {})) == Added{40 + 2 + 1});  // the rank count is cast: trained
   CHECK(on_linear(with(K::loha, {})) == Added{2 * 40});
   CHECK(on_linear(with(K::lokr, {})) == Added{2 * 3 + 4 * 4});       // 8 = 2·4, 12 = 3·4
   CHECK(on_linear(with(K::lokr, {}, 1)) == Added{2 * 3 + (4 + 4)});  // second factor split

@@ -79,7 +79,8 @@ TEST_CASE("a prefix lengthens every layer's keys and values, repeated to all hea
   const auto bytes = [](int tokens) {
     return layer_bytes("prefix-tuning:num_virtual_tokens=" + std::to_string(tokens));
   };
-  CHECK(bytes(24) - bytes(16) == 8 * kBatch * 2 * kHeads * size_of(DType::bf16));
+  // and the layer's mask, [b, 1, s, keys]
+  CHECK(bytes(24) - bytes(16) == 8 * (kBatch * 2 * kHeads + kTokens) * size_of(DType::bf16));
 }
 
 TEST_CASE("AdaLoRA trains the rank counts that peft 0.21 casts") {
