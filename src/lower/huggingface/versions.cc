@@ -130,8 +130,14 @@ void require_modelled_release(const Job& job) {
                 "starcoder2 in transformers " + text(version) + " does not checkpoint its layers",
                 "use --recompute none, which is what it does, or --transformers-version " +
                     text(kStarcoder2Checkpoints));
-  // What classifies a sequence, and what FlashAttention was given, was each model's own.
-  const bool alone = job.strategy.attention == AttentionKind::flash ||
+  // What classifies a sequence, and what FlashAttention was given, was each model's own; other
+  // programs' kernels, losses and quantized layers, and PEFT beside LoRA, were not traced with
+  // older models.
+  const Strategy& s = job.strategy;
+  const bool plain_peft = s.peft.kind == PeftKind::none || s.peft.kind == PeftKind::lora;
+  const bool alone = s.attention == AttentionKind::flash || s.kernels != KernelKind::eager ||
+                     s.loss != LossKind::cross_entropy || !plain_peft ||
+                     s.quantization.kind != QuantKind::none ||
                      job.model.head == ModelHead::sequence_classification;
   const Version first = std::max(family.modelled, alone ? kSince5 : Version{});
   if (!(version < first)) return;

@@ -66,6 +66,27 @@ TEST_CASE("each layer held inv_freq once, and 5.0 holds it twice") {
   CHECK(step({5, 0, 0}).buffers == Bytes(2 * frequencies));
 }
 
+TEST_CASE("what was not traced with older models is refused with them") {
+  const auto refused = [](void (*change)(Strategy&), Version version) {
+    Job job = llama(version);
+    change(job.strategy);
+    try {
+      hf::require_modelled_release(job);
+    } catch (const Error&) {
+      return true;
+    }
+    return false;
+  };
+  const auto check = [&](void (*change)(Strategy&)) {
+    CHECK(refused(change, {4, 57, 1}));
+    CHECK_FALSE(refused(change, {5, 0, 0}));
+  };
+  check([](Strategy& s) { s.attention = AttentionKind::flash; });
+  check([](Strategy& s) { s.kernels = KernelKind::liger; });
+  check([](Strategy& s) { s.quantization.kind = QuantKind::nf4; });
+  check([](Strategy& s) { s.peft.kind = PeftKind::prefix_tuning; });
+}
+
 TEST_CASE("a release that is not modelled is refused with the nearest that is") {
   const auto refusal = [](const char* family, Version version) {
     Job job = llama(version);
