@@ -178,8 +178,11 @@ class Lowering {
       return std::find(targets.begin(), targets.end(), part) != targets.end();
     };
     constexpr std::string_view kParts[] = {"gate_proj", "up_proj", "down_proj", "w1",
-                                           "w2",        "w3",      "experts"};
-    const bool all = job_.model.family.starts_with("deepseek") && named("all-linear");
+                                           "w2",        "w3",      "gate",      "experts"};
+    constexpr std::string_view kFused[] = {"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3"};
+    const bool all =
+        job_.strategy.peft.kind == PeftKind::lora && named("all-linear") &&
+        std::find(std::begin(kFused), std::end(kFused), job_.model.family) != std::end(kFused);
     if (!all && std::none_of(std::begin(kParts), std::end(kParts), named)) return;
     throw Error(ErrorKind::not_modelled, "--peft", "adapters on the experts are not modelled",
                 "name projections of attention");

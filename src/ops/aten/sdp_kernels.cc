@@ -140,8 +140,7 @@ bool prefers_cudnn(Version torch, int compute_capability) {
 }
 
 bool cpu_kernel_runs(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
-  return o.dropout == 0 && q.size(0) == k.size(0) && q.size(-1) == v.size(-1) &&
-         heads_fit(q.session(), q, k, o, true);
+  return o.dropout == 0 && q.size(-1) == v.size(-1) && heads_fit(q.session(), q, k, o, true);
 }
 
 SdpKernel sdp_kernel(const Tensor& q, const Tensor& k, const Tensor& v, const SdpaOptions& o) {
