@@ -284,8 +284,16 @@ void refuse_unknown(const JsonNode& root, const PeftMethodRow& method) {
   }
 }
 
+// The length of the filters decides what the transform pads; db1's is known.
+void refuse_wavelets(const JsonNode& root) {
+  const auto family = find_set(root, "wavelet_family");
+  if (family && family->text() != "db1")
+    throw family->error("wavelets other than db1 are not modelled", "", ErrorKind::not_modelled);
+}
+
 PeftSpec read_method(const JsonNode& root, const PeftMethodRow& method) {
   refuse_unknown(root, method);
+  refuse_wavelets(root);
   PeftSpec peft = make_peft(method.kind);
   if (const auto node = find_set(root, method.rank_key); node && !method.rank_key.empty())
     peft.rank = node->count(method.rank == 0 ? 0 : 1, kMaxRank);

@@ -79,6 +79,8 @@ TEST_SUITE("input/peft_config") {
 
   TEST_CASE("what memplan does not have is refused by name") {
     expect_error(R"({"peft_type": "XLORA"})", "XLORA is not modelled", ErrorKind::not_modelled);
+    expect_error(R"({"peft_type": "WAVEFT", "wavelet_family": "db2"})", "/wavelet_family",
+                 ErrorKind::not_modelled);
     expect_error(R"({"peft_type": "LORA", "target_parameters": ["experts.gate_up_proj"]})",
                  "/target_parameters: LORA's target_parameters is not modelled",
                  ErrorKind::not_modelled);
