@@ -134,6 +134,55 @@ struct Precision {
   std::optional<DType> autocast;  ///< dtype of torch.autocast's matrix products
 };
 
+/// What Megatron-core's arguments say beyond the strategy, by their names (megatron/training/
+/// arguments.py). Defaults are Megatron's own.
+struct MegatronSpec {
+  enum class Attention : uint8_t { automatic, flash, fused, unfused, local };
+  enum class CrossEntropy : uint8_t { vocab_parallel, fused_native, fused_te };
+  enum class Dispatcher : uint8_t { allgather, alltoall, flex };
+
+  Version core{0, 18, 0}, transformer_engine{2, 14, 0};
+  bool local = false;  ///< --transformer-impl local: modules of Megatron-core alone
+  Attention attention = Attention::automatic;
+  CrossEntropy cross_entropy = CrossEntropy::vocab_parallel;
+  bool masked_softmax_fusion = true, softmax_in_fp32 = false;
+  bool bias_activation_fusion = true, bias_dropout_fusion = true, rope_fusion = true;
+  bool gradient_accumulation_fusion = true;
+  bool deterministic = false;              ///< --deterministic-mode
+  bool attention_mask_from_loader = true;  ///< --no-create-attention-mask-in-dataloader
+
+  int64_t vocab_multiple = 128;  ///< --make-vocab-size-divisible-by, of tp ranks
+  int64_t first_stage_layers = 0, last_stage_layers = 0;  ///< --decoder-*-pipeline-num-layers
+  bool account_for_embedding = false, account_for_loss = false;  ///< in the pipeline split
+  /// --pipeline-model-parallel-layout: pp·vpp chunks in the order of the layers, each a string of
+  /// E (embedding), t (decoder layer), m (multi-token prediction), L (loss). Empty: none is given.
+  std::vector<std::string> layout;
+
+  bool overlap_grad_reduce = false, overlap_param_gather = false;
+  int64_t bucket_elements = 0;      ///< --ddp-bucket-size; 0: Megatron's own choice
+  bool pad_buckets = false;         ///< --ddp-pad-buckets-for-high-nccl-busbw
+  int64_t optimizer_instances = 1;  ///< --num-distributed-optimizer-instances
+
+  /// Where Strategy::recompute is full: of so many layers at a time (uniform), or of the first so
+  /// many of a stage (block).
+  bool recompute_block = false;
+  int64_t recompute_layers = 1;
+  /// Where it is selective: --recompute-modules, "core_attn" by default.
+  std::vector<std::string> recompute_modules;
+  bool distribute_saved_activations = false;
+
+  int64_t expert_tp = 0;  ///< --expert-tensor-parallel-size; 0: tp
+  bool grouped_gemm = false, permute_fusion = false, router_fp32 = false, router_bias = false;
+  Dispatcher dispatcher = Dispatcher::allgather;
+  double capacity_factor = 0;  ///< --moe-expert-capacity-factor; 0: no token is dropped
+  bool pad_to_capacity = false;
+  bool shared_expert_overlap = false;
+  int64_t mtp_layers = 0;  ///< --mtp-num-layers
+
+  /// The words as they were given, file or command line: what the rest was read from.
+  std::vector<std::string> arguments;
+};
+
 /// Which of the model's own parameters are trained.
 struct Trainable {
   enum class Kind : uint8_t { all, last_layers, bias } kind = Kind::all;
@@ -176,6 +225,8 @@ struct Strategy {
   Offload offload;
   PeftSpec peft;
   Trainable trainable;
+  MegatronSpec megatron;                       ///< of framework megatron
+  std::optional<Bytes> cublas_workspace = {};  ///< CUBLAS_WORKSPACE_CONFIG: of a handle
   bool tree_collectives = false;  ///< all-reduce by double binary trees instead of rings
 
   /// m, micro-batches a replica runs in one step: global_batch / (micro_batch · dp).

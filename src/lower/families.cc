@@ -64,7 +64,7 @@ FamilyRow family_row(const ModelSpec& model) {
   require_family(model);
   FamilyRow row = *find_row(model.family);
   if (row.adapt) row.adapt(model, row);
-  rename_for(model.implementation, row);
+  rename_for(model, row);
   return row;
 }
 

@@ -14,6 +14,7 @@
 //                        max_relative_positions [-1], norm_rel_ebd [0]: 1 "layer_norm",
 //                        conv_kernel_size [0], conv_groups [1], embedding_size [hidden],
 //                        pooler_hidden_size [hidden], legacy [1]
+//   megatron_gpt         rms_norm [0], learned_positions [1]
 //   t5                   relative_attention_num_buckets [32], tie_word_embeddings [1]: what the
 //                        file says, which scales the decoder's output (the tie is made anyway)
 #include "lower/family_table.h"
@@ -129,6 +130,12 @@ void adapt_falcon(const ModelSpec& model, FamilyRow& row) {
   } else {
     share_norm(row);
   }
+}
+
+// GPTModel of Megatron-core: what --normalization and --position-embedding-type choose.
+void adapt_megatron_gpt(const ModelSpec& model, FamilyRow& row) {
+  if (model.extra_or("rms_norm", 0) != 0) row.norm = NormKind::rms;
+  if (model.extra_or("learned_positions", 1) != 0) row.positions = "embedding.position_embeddings";
 }
 
 constexpr std::array kTable = {
@@ -280,6 +287,16 @@ constexpr std::array kTable = {
     llama_row("deepseek_v3", {.form = AttentionForm::latent}, {}, kSharedExperts),
     llama_row("gpt_oss", {.sinks = "self_attn.sinks"}, {},
               {.router = "mlp.router", .bias = true, .transposed = true}),
+    // GPTModel of NVIDIA/Megatron-LM, megatron/core/models/gpt/gpt_model.py, core 0.18; the names
+    // of its modules are those of Implementation::megatron.
+    FamilyRow{.name = "megatron_gpt",
+              .norm = NormKind::layer,
+              .attention = {.out_bias = Bias::config,
+                            .qk_norm = QkNorm::per_head,
+                            .qk_norm_by_config = true},
+              .mlp = {.gate = {}, .bias = Bias::config},
+              .moe = {.shared = "mlp.shared_experts"},
+              .adapt = adapt_megatron_gpt},
     bert_row("bert", "bert."),
     bert_row("roberta", "roberta."),
     deberta_row(),

@@ -24,10 +24,38 @@ void litgpt_names(FamilyRow& row) {
   row.mlp.down = "mlp.proj";
 }
 
+// megatron/core/models/gpt/gpt_model.py and its layer specs: one matrix for queries, keys and
+// values, one for gate and up.
+void megatron_names(const ModelSpec& model, FamilyRow& row) {
+  row.base = {};
+  row.layers = "decoder.layers";
+  row.embedding = "embedding.word_embeddings";
+  if (!row.positions.empty()) row.positions = "embedding.position_embeddings";
+  row.position_offset = 0;
+  row.final_norm = "decoder.final_layernorm";
+  row.head = "output_layer";
+  row.before_attention = "input_layernorm";
+  row.before_mlp = "pre_mlp_layernorm";
+  AttentionRow& attention = row.attention;
+  if (attention.form == AttentionForm::separate) attention.form = AttentionForm::fused;
+  attention.qkv = "self_attention.linear_qkv";
+  attention.o = "self_attention.linear_proj";
+  attention.q_norm = "self_attention.q_layernorm";
+  attention.k_norm = "self_attention.k_layernorm";
+  attention.transposed = false;
+  row.mlp.transposed = false;
+  if (model.gated_mlp) row.mlp.gate_up = "mlp.linear_fc1";
+  row.mlp.up = "mlp.linear_fc1";
+  row.mlp.down = "mlp.linear_fc2";
+  row.moe.router = "mlp.router";
+  row.moe.experts = "mlp.experts";
+}
+
 }  // namespace
 
-void rename_for(Implementation implementation, FamilyRow& row) {
-  if (implementation == Implementation::litgpt) litgpt_names(row);
+void rename_for(const ModelSpec& model, FamilyRow& row) {
+  if (model.implementation == Implementation::litgpt) litgpt_names(row);
+  if (model.implementation == Implementation::megatron) megatron_names(model, row);
 }
 
 }  // namespace memplan

@@ -5,7 +5,7 @@
 
 namespace memplan {
 
-/// Renames modules of transformers' row as `implementation` names and fuses them.
-void rename_for(Implementation implementation, FamilyRow& row);
+/// Renames modules of transformers' row as the model's implementation names and fuses them.
+void rename_for(const ModelSpec& model, FamilyRow& row);
 
 }  // namespace memplan

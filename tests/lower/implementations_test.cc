@@ -26,6 +26,26 @@ TEST_CASE("litgpt has one matrix for queries, keys and values") {
   CHECK(phi.norm == NormKind::layer);
 }
 
+TEST_CASE("Megatron-core has one matrix for gate and up") {
+  ModelSpec model;
+  model.family = "megatron_gpt";
+  model.implementation = Implementation::megatron;
+  model.gated_mlp = true;
+  model.extra = {{"rms_norm", 1}, {"learned_positions", 0}};
+  const FamilyRow gpt = family_row(model);
+  CHECK(gpt.attention.qkv == "self_attention.linear_qkv");
+  CHECK(gpt.mlp.gate_up == "mlp.linear_fc1");
+  CHECK(gpt.norm == NormKind::rms);
+  CHECK(gpt.positions.empty());
+  model.family = "gpt2";
+  model.gated_mlp = false;
+  const FamilyRow gpt2 = family_row(model);
+  CHECK(gpt2.mlp.gate_up.empty());
+  CHECK(gpt2.mlp.up == "mlp.linear_fc1");
+  CHECK(gpt2.positions == "embedding.position_embeddings");
+  CHECK_FALSE(gpt2.attention.transposed);
+}
+
 TEST_CASE("transformers' names are the rows' own") {
   CHECK(row("llama", Implementation::transformers).attention.o == "self_attn.o_proj");
 }
