@@ -158,8 +158,20 @@ struct MegatronSpec {
   /// E (embedding), t (decoder layer), m (multi-token prediction), L (loss). Empty: none is given.
   std::vector<std::string> layout;
 
+  /// --microbatch-group-size-per-virtual-pipeline-stage; 0: pp.
+  int64_t micro_batch_group = 0;
+
+  bool overlap_p2p = true;  ///< of the interleaved schedule: --no-overlap-p2p-communication
+  std::string cp_communication = "p2p";  ///< --cp-comm-type: of which buffers a step is made
+
+  /// --use-precision-aware-optimizer: moments and master weights in dtypes of their own, in
+  /// Strategy::precision; the others are these.
+  bool precision_aware_optimizer = false;
+  DType main_grads = DType::f32, exp_avg_sq = DType::f32;
+
   bool overlap_grad_reduce = false, overlap_param_gather = false;
   int64_t bucket_elements = 0;      ///< --ddp-bucket-size; 0: Megatron's own choice
+  int64_t buckets = 0;              ///< --ddp-num-buckets, in its place; 0: not given
   bool pad_buckets = false;         ///< --ddp-pad-buckets-for-high-nccl-busbw
   int64_t optimizer_instances = 1;  ///< --num-distributed-optimizer-instances
 
@@ -174,7 +186,14 @@ struct MegatronSpec {
   int64_t expert_tp = 0;  ///< --expert-tensor-parallel-size; 0: tp
   bool grouped_gemm = false, permute_fusion = false, router_fp32 = false, router_bias = false;
   Dispatcher dispatcher = Dispatcher::allgather;
-  double capacity_factor = 0;  ///< --moe-expert-capacity-factor; 0: no token is dropped
+  /// The router keeps tensors of tokens · experts, how many depends on these:
+  /// --moe-router-load-balancing-type (each), --moe-router-score-function, …-pre-softmax, …
+  std::vector<std::string> load_balancing = {"aux_loss"};
+  std::string score_function = "softmax";
+  bool router_pre_softmax = false, router_fusion = false;
+  double aux_loss = 0, z_loss = 0;  ///< coefficients; 0: none is computed
+  int64_t router_groups = 0;        ///< --moe-router-num-groups; 0: choice is not by group
+  double capacity_factor = 0;       ///< --moe-expert-capacity-factor; 0: no token is dropped
   bool pad_to_capacity = false;
   bool shared_expert_overlap = false;
   int64_t mtp_layers = 0;  ///< --mtp-num-layers

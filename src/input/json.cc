@@ -254,6 +254,11 @@ double JsonNode::number() const {
   return value_->get<double>();
 }
 
+std::string JsonNode::number_text() const {
+  number();
+  return value_->dump();
+}
+
 double JsonNode::probability() const {
   const double value = number();
   if (!(value >= 0 && value <= 1))

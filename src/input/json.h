@@ -50,8 +50,9 @@ class JsonNode {
   /// A whole number in least … most, written without fraction or exponent ("4096.0" is refused).
   int64_t count(int64_t least = 1, int64_t most = kMaxCount) const;
   bool boolean() const;
-  double number() const;       ///< any finite number
-  double probability() const;  ///< 0 … 1
+  double number() const;            ///< any finite number
+  std::string number_text() const;  ///< a number as JSON writes it
+  double probability() const;       ///< 0 … 1
   std::string text() const;
   /// One of `names`, else an error with the nearest.
   std::string one_of(const std::vector<std::string_view>& names) const;

@@ -1,0 +1,121 @@
+#include "input/megatron_args.h"
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "input/megatron_model.h"
+#include "memplan/error.h"
+#include "memplan/units.h"
+
+namespace memplan {
+
+void megatron_missing(std::string_view argument, std::string_view example) {
+  throw Error(ErrorKind::bad_input, std::string(argument), "is missing from the arguments",
+              fmt::format("add {} {}", argument, example));
+}
+
+void megatron_bad(const std::string& where, std::string_view argument, std::string problem,
+                  std::string hint) {
+  const std::string name(argument);
+  if (where.empty()) throw Error(ErrorKind::bad_input, name, std::move(problem), std::move(hint));
+  throw Error(ErrorKind::bad_input, where, name + ": " + std::move(problem), std::move(hint));
+}
+
+void megatron_refuse(const std::string& where, std::string problem) {
+  throw Error(ErrorKind::not_modelled, where, std::move(problem));
+}
+
+MegatronArguments read_megatron(const MegatronLaunch& launch,
+                                const std::vector<MegatronWord>& over) {
+  if (!launch.script.empty() && launch.script != "pretrain_gpt.py")
+    throw Error(ErrorKind::not_modelled, launch.script_where,
+                printable(launch.script) + " is not modelled yet", "pretrain_gpt.py is");
+  std::vector<MegatronWord> words = launch.words;
+  words.insert(words.end(), over.begin(), over.end());
+  MegatronArguments out{read_megatron_values(words), {}, launch.from, launch.environment};
+  for (const MegatronWord& word : words) out.words.push_back(word.text);
+  return out;
+}
+
+void apply_megatron(const MegatronArguments& arguments, Job& job) {
+  const MegatronValues& v = arguments.values;
+  job.strategy.framework = Framework::megatron;
+  apply_megatron_model(v, job);
+  apply_megatron_parallel(v, job);
+  apply_megatron_training(v, job);
+  apply_megatron_environment(arguments, job);
+  job.model.name = arguments.from;
+  job.model.source = "arguments of Megatron-LM";
+  job.strategy.megatron.arguments = arguments.words;
+}
+
+void finish_megatron(const MegatronArguments& arguments, Job& job) {
+  const MegatronValues& v = arguments.values;
+  Strategy& s = job.strategy;
+  const int64_t replicas = checked_mul(s.micro_batch, s.dp);
+  s.global_batch = v.global_batch.given() ? v.global_batch.value : replicas;
+  if (s.global_batch % replicas != 0)
+    megatron_bad(v.global_batch.where, "--global-batch-size",
+                 fmt::format("{} is no multiple of --micro-batch-size {} · dp {}", s.global_batch,
+                             s.micro_batch, s.dp),
+                 fmt::format("nearest: {}", ceil_div(s.global_batch, replicas) * replicas));
+  const int64_t micro_batches = s.global_batch / replicas;
+  if (s.vpp > 1 && v.micro_batch_group.given() && v.micro_batch_group.value > micro_batches)
+    megatron_bad(v.micro_batch_group.where, "--microbatch-group-size-per-virtual-pipeline-stage",
+                 fmt::format("{} is more than the {} micro-batches of a step",
+                             v.micro_batch_group.value, micro_batches),
+                 fmt::format("nearest: {}", micro_batches));
+  if (s.vpp > 1 && micro_batches < s.pp)
+    megatron_bad(v.global_batch.where, "--global-batch-size",
+                 fmt::format("{} micro-batches are too few for {} stages with virtual ones",
+                             micro_batches, s.pp),
+                 fmt::format("nearest: {}", checked_mul(replicas, s.pp)));
+  if (v.optimizer_instances.value > 1 && s.dp * s.cp % v.optimizer_instances.value != 0)
+    megatron_bad(
+        v.optimizer_instances.where, "--num-distributed-optimizer-instances",
+        fmt::format("{} does not divide the {} ranks that share parameters",
+                    v.optimizer_instances.value, s.dp * s.cp),
+        fmt::format("nearest: {}", nearest_divisor(s.dp * s.cp, v.optimizer_instances.value)));
+  if (job.model.moe.experts == 0) return;
+  const int64_t expert_tp = v.expert_tp.given() ? v.expert_tp.value : s.tp;
+  const int64_t ranks = product({s.tp, s.cp, s.dp});
+  const int64_t group = checked_mul(expert_tp, s.ep);
+  if (ranks % group != 0)
+    megatron_bad(v.ep.where, "--expert-model-parallel-size",
+                 fmt::format("expert tensor parallelism {} × expert parallelism {} does not divide "
+                             "the {} ranks of a pipeline stage",
+                             expert_tp, s.ep, ranks),
+                 fmt::format("nearest: {}", nearest_divisor(ranks, group)));
+}
+
+std::vector<std::pair<std::string, std::string>> megatron_origins(
+    const MegatronArguments& arguments) {
+  const MegatronValues& v = arguments.values;
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto add = [&](const char* key, const auto& stated, const char* argument) {
+    if (stated.given()) out.emplace_back(key, stated.where + " " + argument);
+  };
+  add("tp", v.tp, "--tensor-model-parallel-size");
+  add("pp", v.pp, "--pipeline-model-parallel-size");
+  add("vpp", v.virtual_layers, "--num-layers-per-virtual-pipeline-stage");
+  add("vpp", v.virtual_stages, "--num-virtual-stages-per-pipeline-rank");
+  add("vpp", v.layout, "--pipeline-model-parallel-layout");
+  add("cp", v.cp, "--context-parallel-size");
+  add("ep", v.ep, "--expert-model-parallel-size");
+  add("zero", v.distributed_optimizer, "--use-distributed-optimizer");
+  add("sequence_parallel", v.sequence_parallel, "--sequence-parallel");
+  add("micro_batch", v.micro_batch, "--micro-batch-size");
+  add("global_batch", v.global_batch, "--global-batch-size");
+  add("seq", v.sequence, "--seq-length");
+  add("seq", v.encoder_sequence, "--encoder-seq-length");
+  add("precision", v.bf16, "--bf16");
+  add("precision", v.fp16, "--fp16");
+  add("optimizer", v.optimizer, "--optimizer");
+  add("clip", v.clip, "--clip-grad");
+  add("recompute", v.recompute_activations, "--recompute-activations");
+  add("recompute", v.recompute_granularity, "--recompute-granularity");
+  add("attention", v.backend, "--attention-backend");
+  return out;
+}
+
+}  // namespace memplan

@@ -1,0 +1,25 @@
+// The parts of apply_megatron.
+#pragma once
+
+#include "input/megatron_args.h"
+
+namespace memplan {
+
+/// ModelSpec of GPTModel (megatron_model.cc).
+void apply_megatron_model(const MegatronValues& values, Job& job);
+/// Parallelism, with the rules that need no number of GPUs (megatron_parallel.cc).
+void apply_megatron_parallel(const MegatronValues& values, Job& job);
+/// Number formats, optimizer, recomputation, kernels (megatron_training.cc).
+void apply_megatron_training(const MegatronValues& values, Job& job);
+/// Variables that change memory (megatron_training.cc).
+void apply_megatron_environment(const MegatronArguments& arguments, Job& job);
+
+/// Throws Error{bad_input} naming the argument: "--num-layers is missing".
+[[noreturn]] void megatron_missing(std::string_view argument, std::string_view example);
+/// Throws Error{bad_input} at the argument's place, or naming it where it has a default.
+[[noreturn]] void megatron_bad(const std::string& where, std::string_view argument,
+                               std::string problem, std::string hint);
+/// Throws Error{not_modelled} likewise.
+[[noreturn]] void megatron_refuse(const std::string& where, std::string problem);
+
+}  // namespace memplan
