@@ -230,13 +230,17 @@ MegatronLaunch megatron_launch(const JsonNode& arguments, const std::string& fro
     add_argument(key, object.at(key), out.words);
   }
   if (const auto variables = root.find("ENV_VARS"); variables && !variables->is_null())
-    for (std::string_view key : variables->require_object().keys()) {
-      std::vector<MegatronWord> value;
-      if (const JsonNode node = variables->at(key); !node.is_null() && !node.is_boolean())
-        add_values(node, value);
-      if (!value.empty()) out.environment.push_back({std::string(key), value.front()});
-    }
+    read_environment(*variables, out);
   return out;
+}
+
+void read_environment(const JsonNode& variables, MegatronLaunch& launch) {
+  for (std::string_view key : variables.require_object().keys()) {
+    const JsonNode node = variables.at(key);
+    std::vector<MegatronWord> value;
+    if (!node.is_null() && !node.is_boolean()) add_values(node, value);
+    if (!value.empty()) launch.environment.push_back({std::string(key), value.front()});
+  }
 }
 
 MegatronLaunch parse_megatron_text(std::string_view text, const std::string& file) {

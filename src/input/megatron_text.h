@@ -46,6 +46,8 @@ MegatronLaunch read_megatron_file(const std::string& path);
 MegatronLaunch parse_megatron_text(std::string_view text, const std::string& file);
 /// The same of an object inside another JSON document.
 MegatronLaunch megatron_launch(const JsonNode& arguments, const std::string& from);
+/// Adds the variables of an object such as {"NVTE_FUSED_ATTN": 0}.
+void read_environment(const JsonNode& variables, MegatronLaunch& launch);
 /// The same of words that stand behind `--` on memplan's command line.
 MegatronLaunch megatron_launch(const std::vector<std::string>& words);
 

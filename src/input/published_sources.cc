@@ -6,6 +6,7 @@
 #include "input/case_fields.h"
 #include "input/peft_config.h"
 #include "input/published_fields.h"
+#include "input/published_megatron.h"
 
 namespace memplan {
 namespace {
@@ -227,12 +228,19 @@ constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
     {"peak_allocated_gb", "allocated", kGiBytes},
 });
 
+// What training.py logs, which the last rank does: of the last pipeline stage.
+constexpr auto kMegatronFigures = std::to_array<PublishedFigure>({
+    {"allocated_after_step_gib", "last_rank.after_step", kGiBytes},
+    {"peak_allocated_gib", "last_rank.allocated", kGiBytes},
+});
+
 constexpr auto kSources = std::to_array<PublishedSource>({
     {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath,
      metamath_model},
     {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt, litgpt_model},
     {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune},
     {"LOMO", "", kLomoFigures, read_lomo},
+    {"NVIDIA/Megatron-LM", "", kMegatronFigures, read_megatron_record},
 });
 
 }  // namespace

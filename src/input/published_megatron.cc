@@ -1,0 +1,103 @@
+#include "input/published_megatron.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "input/megatron_args.h"
+#include "input/published_fields.h"
+#include "input/version.h"
+#include "memplan/error.h"
+#include "memplan/units.h"
+
+namespace memplan {
+namespace {
+
+Error refusal(const JsonNode& node, std::string problem) {
+  return node.error(std::move(problem), "", ErrorKind::not_modelled);
+}
+
+// A GPU's name in the records, and memplan's. "A100 (platform not in file name)" is the same
+// machine: the tests' A100s are all in DGX A100 80GB.
+struct GpuName {
+  std::string_view begins, preset;
+};
+constexpr auto kGpus = std::to_array<GpuName>({
+    {"A100", "a100-80g"},
+    {"H100-SXM5-80GB", "h100-80g"},
+    {"GB200", "gb200"},
+});
+
+void read_gpus(const JsonNode& line, Cluster& cluster) {
+  const auto gpus = line.find("n_gpus");
+  if (!gpus || gpus->is_null()) throw unsaid(line, "number of GPUs");
+  cluster.gpus = gpus->count();
+  const std::string name = published_text(line, "gpu");
+  for (const GpuName& row : kGpus)
+    if (name.starts_with(row.begins)) cluster.gpu = find_gpu(row.preset, line.where());
+  if (cluster.gpu.name.empty()) throw refusal(line, "GPU '" + printable(name) + "' is not known");
+  cluster.gpus_per_node = std::min(cluster.gpus, name.starts_with("GB200") ? int64_t{4} : 8);
+}
+
+// Where the record names no script, its family does.
+std::string script_of(const JsonNode& line) {
+  const std::string script = published_text(line, "training_script");
+  if (!script.empty()) return script.substr(script.find_last_of('/') + 1);
+  const std::string family = published_text(line.at("model"), "family");
+  const bool gpt = family == "gpt" || family == "moe" || family == "mixtral";
+  return gpt ? "pretrain_gpt.py" : "pretrain_" + family + ".py";
+}
+
+void read_versions(const JsonNode& line, Strategy& s) {
+  const JsonNode version = line.at("framework_version");
+  s.megatron.core = parse_version(version.text(), version.where());
+  const auto container = line.find("container");
+  if (!container || container->is_null()) return;
+  const auto read = [&](std::string_view key, Version& out) {
+    if (const auto node = container->find(key); node && !node->is_null())
+      out = parse_version(node->text(), node->where());
+  };
+  read("transformer_engine", s.megatron.transformer_engine);
+  read("torch(uv.lock)", s.torch);
+}
+
+// The tests' tokenizers are files that the repository does not hold.
+void read_vocabulary(const JsonNode& line, MegatronValues& values) {
+  const auto vocab = line.at("model").find("vocab_raw");
+  if (values.vocab.given() || values.padded_vocab.given()) return;
+  if (!vocab || vocab->is_null()) throw unsaid(line, "vocabulary");
+  values.vocab = {vocab->count(), vocab->where()};
+  values.tokenizer = {};
+}
+
+// A record may hold what Megatron-LM of its time accepted and the reader does not.
+MegatronArguments read_arguments(const JsonNode& line, Job& job) {
+  MegatronLaunch launch = megatron_launch(line.at("args"), "args");
+  launch.script = script_of(line);
+  launch.script_where = line.where();
+  if (const auto variables = line.find("env_vars"); variables && !variables->is_null())
+    read_environment(*variables, launch);
+  MegatronArguments arguments = read_megatron(launch);
+  read_vocabulary(line, arguments.values);
+  apply_megatron(arguments, job);
+  return arguments;
+}
+
+}  // namespace
+
+Job read_megatron_record(const JsonNode& line) {
+  Job job;
+  read_gpus(line, job.cluster);
+  read_versions(line, job.strategy);
+  const MegatronArguments arguments = read_arguments(line, job);
+  Strategy& s = job.strategy;
+  const int64_t replica = product({s.tp, s.pp, s.cp});
+  if (job.cluster.gpus % replica != 0)
+    throw refusal(line, "the record's GPUs are no whole number of replicas");
+  s.dp = job.cluster.gpus / replica;
+  finish_megatron(arguments, job);
+  job.model.name = published_text(line.at("model"), "name");
+  return job;
+}
+
+}  // namespace memplan
