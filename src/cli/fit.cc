@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/text.h"
 #include "cli/command.h"
@@ -19,16 +20,18 @@
 namespace memplan {
 namespace {
 
-constexpr std::array<OptionRow, 4> kOwn{{
+constexpr std::array<OptionRow, 6> kOwn{{
     {"--request", "FILE", "a report of memplan, or its request: options win over it"},
+    {"--megatron-args", "FILE",
+     "Megatron-LM's arguments: a list of them, a launch script, or JSON; in place of MODEL"},
+    {"--", "ARGUMENTS", "the same arguments themselves, behind everything else"},
     {"--weights", "FILE", "compare the model with a safetensors file, index or folder"},
     {"--explain", "", "every line with its formula, every setting with its origin"},
     {"--get", "POINTER", "values of the JSON report alone: /verdict/fits,/ranks/*/memory/device"},
 }};
 
 // Named in the interface; their files are not read yet.
-constexpr std::array<OptionRow, 3> kLater{{
-    {"--megatron-args", "FILE", "arguments of Megatron-LM"},
+constexpr std::array<OptionRow, 2> kLater{{
     {"--deepspeed", "FILE", "a DeepSpeed configuration"},
     {"--fsdp", "FILE", "an accelerate or FSDP configuration"},
 }};
@@ -37,7 +40,7 @@ struct Heading {
   SettingGroup group;
   std::string_view text;
 };
-constexpr std::array<Heading, 7> kHeadings{{
+constexpr std::array<Heading, 8> kHeadings{{
     {SettingGroup::hardware, "Hardware"},
     {SettingGroup::parallel, "Parallelism (defaults in parentheses)"},
     {SettingGroup::batch, "Batch"},
@@ -46,6 +49,7 @@ constexpr std::array<Heading, 7> kHeadings{{
     {SettingGroup::model, "Model of memory"},
     {SettingGroup::eager,
      "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
+    {SettingGroup::megatron, "With --megatron-args"},
 }};
 
 std::vector<OptionRow> all_options() {
@@ -91,14 +95,16 @@ std::vector<Given> on_command_line(const Options& options) {
 struct Asked {
   const ModelSpec& model;
   std::string model_from;
-  std::vector<std::string> options;  // on the command line
+  std::optional<MegatronLaunch> megatron;  // in place of the model
+  std::vector<std::string> options;        // on the command line
   bool explain;
 };
 
 Answer answer(const Asked& asked, const Combination& combination) {
   Answer out;
   out.values = combination.values;
-  BuiltJob built = build_job(asked.model, asked.model_from, combination.settings);
+  BuiltJob built = asked.megatron ? build_job(*asked.megatron, combination.settings)
+                                  : build_job(asked.model, asked.model_from, combination.settings);
   built.job.explain = asked.explain;
   built.job.options = asked.options;
   out.origins = std::move(built.origins);
@@ -133,6 +139,30 @@ std::vector<Answer> answers(const Asked& asked, const Combinations& combinations
   return out;
 }
 
+// Arguments of Megatron-LM: a file's, then those behind --, then a request's own.
+std::optional<MegatronLaunch> megatron_of(const Options& options, const RequestFile& request) {
+  const std::string* file = options.find("--megatron-args");
+  if (file == nullptr && options.behind.empty()) return request.megatron;
+  if (!options.positional.empty())
+    throw Error(ErrorKind::bad_input, file ? "--megatron-args" : "--",
+                "the arguments of Megatron-LM say which model it is, and so does " +
+                    quoted(printable(options.positional.front())),
+                "leave the model's name away");
+  const MegatronLaunch behind = megatron_launch(options.behind);
+  if (file == nullptr) return behind;
+  MegatronLaunch launch = read_megatron_file(*file);
+  launch.words.insert(launch.words.end(), behind.words.begin(), behind.words.end());
+  return launch;
+}
+
+ModelSpec model_of(const std::string& word) {
+  if (word.empty())
+    throw Error(
+        ErrorKind::bad_input, "", "no MODEL is named",
+        "write memplan fit llama3-8b --gpu h100-80g; `memplan show models` lists the presets");
+  return read_model(word);
+}
+
 }  // namespace
 
 int run_fit(const Words& words) {
@@ -146,19 +176,17 @@ int run_fit(const Words& words) {
 
   RequestFile request;
   if (const std::string* file = options.find("--request")) request = read_request(*file);
+  const std::string request_name = options.has("--request") ? *options.find("--request") : "";
   const bool named = !options.positional.empty();
   const std::string word = named ? options.positional.front() : request.model;
-  if (word.empty())
-    throw Error(
-        ErrorKind::bad_input, "", "no MODEL is named",
-        "write memplan fit llama3-8b --gpu h100-80g; `memplan show models` lists the presets");
-  const std::string model_from = named ? "command line" : printable(*options.find("--request"));
-  const ModelSpec model = read_model(word);
+  const std::optional<MegatronLaunch> megatron = megatron_of(options, request);
+  const std::string model_from = named ? "command line" : printable(request_name);
+  const ModelSpec model = megatron ? ModelSpec() : model_of(word);
   if (const std::string* weights = options.find("--weights"))
     say(options, check_weights(model, *weights));
 
   const bool explain = options.has("--explain");
-  Asked asked{model, model_from, {}, explain};
+  Asked asked{model, model_from, megatron, {}, explain};
   for (const auto& [option, text] : options.given) asked.options.push_back(option);
   const Combinations combinations = expand_lists(merge(on_command_line(options), request.settings));
   const Report report{combinations.options, answers(asked, combinations)};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cli/megatron_job.h"
 #include "cli/settings.h"
 #include "input/peft_config.h"
 #include "memplan/error.h"
@@ -34,21 +35,34 @@ class Builder {
     out_.origins.push_back({"model", std::string(model_from)});
     for (const Given& setting : given_) from(key_of(setting.option), setting.from);
   }
+  Builder(const MegatronLaunch& launch, const std::vector<Given>& given)
+      : Builder(ModelSpec(), launch.from, given) {
+    megatron_.emplace(launch);
+  }
 
   BuiltJob build() {
     Job& job = out_.job;
     job.cluster.gpus = 0;  // not known yet
     job.cluster.gpus_per_node = 0;
     refuse_contradictions();
-    start_from_framework();
+    if (megatron_)
+      start_from_megatron();
+    else
+      start_from_framework();
     for (const SettingRow& row : setting_rows())
-      if (const Given* setting = find(row.option)) apply(row, *setting);
+      if (const Given* setting = find(row.option); setting && !said_to_megatron(row.option))
+        apply(row, *setting);
     refuse_eager_settings();
     require_gpu();
+    if (megatron_) fill_launched_gpus();
     fill_gpus();
-    fill_precision();
-    fill_sequence();
-    fill_batch();
+    if (megatron_) {
+      megatron_->finish(given_, job);
+    } else {
+      fill_precision();
+      fill_sequence();
+      fill_batch();
+    }
     fill_peft();
     note_presets();
     if (const Given* offload = find("--offload");
@@ -118,6 +132,42 @@ class Builder {
     if (!find("--padding-mask")) assume("batches without padding");
   }
 
+  bool said_to_megatron(std::string_view option) const {
+    return megatron_ && is_megatron_option(option);
+  }
+
+  // Arguments of Megatron-LM say all of the model and most of the rest.
+  void start_from_megatron() {
+    Job& job = out_.job;
+    const Given* framework = find("--framework");
+    if (framework && framework->text != to_string(Framework::megatron))
+      throw Error(ErrorKind::bad_input, framework->where,
+                  framework->text + " does not read arguments of Megatron-LM",
+                  "leave --framework away");
+    from("framework", megatron_->launch().from);
+    // Defaults differ by version.
+    if (const Given* version = find("--megatron-version"))
+      apply(*find_setting("--megatron-version"), *version);
+    megatron_->apply(given_, job);
+    for (const auto& [key, origin] : megatron_origins(megatron_->arguments()))
+      if (!find(option_of(key))) from(key, origin);
+  }
+
+  // Where no option says how many GPUs there are, the launcher does.
+  void fill_launched_gpus() {
+    Cluster& c = out_.job.cluster;
+    const MegatronLaunch& launch = megatron_->launch();
+    if (c.gpus != 0 || find("--dp")) return;
+    if (!launch.gpus)
+      throw Error(ErrorKind::bad_input, "--gpus", "nothing says how many GPUs the job has",
+                  "add --gpus N, or --dp N");
+    c.gpus = *launch.gpus;
+    from("gpus", launch.script_where);
+    if (c.gpus_per_node != 0 || !launch.gpus_per_node) return;
+    c.gpus_per_node = *launch.gpus_per_node;
+    from("gpus_per_node", launch.script_where);
+  }
+
   // Then none are left to clip.
   bool spends_gradients() const {
     const Given* in_backward = find("--optimizer-in-backward");
@@ -135,6 +185,10 @@ class Builder {
                   "belongs to losses whose chunks can be chosen",
                   "add --loss torchtune-chunked, torchtune-linear or torchtitan-chunked, or leave "
                   "the chunks away");
+    for (const char* option : {"--megatron-version", "--te-version"})
+      if (const Given* version = find(option); version && s.framework != Framework::megatron)
+        throw Error(ErrorKind::bad_input, version->where, "belongs to --framework megatron",
+                    "leave it away");
     if (pytorch::is_eager(s.framework)) return;
     const std::string framework(to_string(s.framework));
     const auto refuse = [&](const Given& given) {
@@ -272,6 +326,7 @@ class Builder {
   }
 
   const std::vector<Given>& given_;
+  std::optional<MegatronJob> megatron_;
   BuiltJob out_;
 };
 
@@ -307,6 +362,10 @@ std::vector<Given> merge(std::vector<Given> over, const std::vector<Given>& unde
 BuiltJob build_job(const ModelSpec& model, std::string_view model_from,
                    const std::vector<Given>& given) {
   return Builder(model, model_from, given).build();
+}
+
+BuiltJob build_job(const MegatronLaunch& launch, const std::vector<Given>& given) {
+  return Builder(launch, given).build();
 }
 
 }  // namespace memplan

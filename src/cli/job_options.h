@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "input/json.h"
+#include "input/megatron_text.h"
 #include "memplan/job.h"
 #include "report/report.h"
 
@@ -25,6 +26,7 @@ struct Given {
 struct RequestFile {
   std::string model;  ///< empty: it names none
   std::vector<Given> settings;
+  std::optional<MegatronLaunch> megatron;  ///< the model is that of these arguments
 };
 /// Throws Error{bad_input} with file and JSON pointer.
 RequestFile read_request(const std::string& path);
@@ -43,6 +45,8 @@ struct BuiltJob {
 /// one of Job::assumptions. Throws Error{bad_input}.
 BuiltJob build_job(const ModelSpec& model, std::string_view model_from,
                    const std::vector<Given>& given);
+/// The same with the model, and whatever no setting says, from Megatron-LM's arguments.
+BuiltJob build_job(const MegatronLaunch& launch, const std::vector<Given>& given);
 
 /// A list asks for several jobs: settings without lists, one for each combination of values.
 struct Combination {

@@ -19,6 +19,8 @@ constexpr std::array<OptionRow, 4> kCommon{{
     {"--quiet", "", "no talk on stderr but errors"},
 }};
 
+constexpr std::string_view kBehind = "--";
+
 Error bad(std::string where, std::string problem, std::string hint = {}) {
   return Error(ErrorKind::bad_input, std::move(where), std::move(problem), std::move(hint));
 }
@@ -69,13 +71,21 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
   std::vector<CLI::Option*> defined;
   for (const OptionRow& row : rows) {
     const std::string name(row.name);
+    if (name == kBehind) {
+      defined.push_back(nullptr);
+      continue;
+    }
     CLI::Option* option = row.value.empty() ? app.add_flag(name) : app.add_option(name);
     if (!row.value.empty()) option->type_size(1)->expected(1);
     defined.push_back(option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll));
   }
 
+  const auto cut = std::ranges::find(words, kBehind);
+  const bool takes_more = std::ranges::find(rows, kBehind, &OptionRow::name) != rows.end();
+  if (cut != words.end() && !takes_more)
+    throw bad("--", "nothing may stand behind -- here", "leave it away");
   try {
-    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // last word first
+    app.parse(std::vector<std::string>(std::make_reverse_iterator(cut), words.rend()));
   } catch (const CLI::ArgumentMismatch& mismatch) {
     const std::string what = mismatch.what();
     const std::string name = what.substr(0, what.find(':'));
@@ -86,11 +96,8 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
 
   Options out;
   out.help = help->count() > 0;
+  if (cut != words.end()) out.behind.assign(cut + 1, words.end());
   for (std::string& word : app.remaining()) {
-    if (word == "--")
-      throw Error(ErrorKind::not_modelled, "--",
-                  "arguments of Megatron-LM behind -- are not read yet",
-                  "give the settings as options");
     if (word.size() > 1 && word.front() == '-') throw unknown(word, rows);
     out.positional.push_back(std::move(word));
   }
@@ -98,6 +105,7 @@ Options parse_options(const std::vector<std::string>& words, std::span<const Opt
     throw bad("", "unexpected word '" + printable(out.positional[most_positional]) + "'",
               "an option's value follows its name, and lists have no spaces: --tp 1,2,4");
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (defined[i] == nullptr) continue;
     const std::vector<std::string>& results = defined[i]->results();
     if (results.empty()) continue;
     if (rows[i].repeats) {

@@ -21,6 +21,7 @@ struct Options {
   std::vector<std::string> positional;
   std::vector<std::pair<std::string, std::string>> given;  ///< in the order of the rows
   bool help = false;
+  std::vector<std::string> behind;  ///< what stands behind "--", where a row of that name is
 
   const std::string* find(std::string_view name) const;
   std::vector<std::string> all(std::string_view name) const;  ///< of an option that repeats

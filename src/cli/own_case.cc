@@ -17,8 +17,9 @@ FigureValue value_of(const JsonNode& node, std::string_view figure) {
 
 Job read_job(const JsonNode& request) {
   const RequestFile asked = read_request(request, request.where());
-  if (asked.model.empty()) throw request.missing("model").error("is absent");
+  if (asked.model.empty() && !asked.megatron) throw request.missing("model").error("is absent");
   try {
+    if (asked.megatron) return build_job(*asked.megatron, asked.settings).job;
     return build_job(read_model(asked.model), request.where(), asked.settings).job;
   } catch (const Error& error) {
     if (error.where().starts_with(request.where())) throw;

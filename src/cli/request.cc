@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kMostNumber = int64_t{1} << 62;  // parse_bytes' own bound
 
 std::vector<std::string_view> known_keys(const std::vector<std::string>& own) {
-  std::vector<std::string_view> keys = {"model", "peft", "profile"};
+  std::vector<std::string_view> keys = {"model", "peft", "profile", "megatron_arguments"};
   keys.insert(keys.end(), own.begin(), own.end());
   return keys;
 }
@@ -136,6 +136,10 @@ RequestFile read_request(const JsonNode& root, const std::string& from) {
       out.model = node.text();
     } else if (key == "peft" && node.is_object()) {
       out.settings.push_back({option, "", node.where(), from, peft_of(node)});
+    } else if (key == "megatron_arguments") {
+      out.megatron = megatron_launch(node.texts());
+      out.megatron->from = from;
+      for (MegatronWord& word : out.megatron->words) word.where = node.where();
     } else if (key == "profile") {
       throw Error(ErrorKind::not_modelled, node.where(), "calibration profiles are not read yet",
                   "leave it away");

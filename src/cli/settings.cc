@@ -145,6 +145,10 @@ void compute_dtype(Job& job, std::string_view text, std::string_view where) {
 void prepare_kbit(Job& job, std::string_view text, std::string_view where) {
   job.strategy.quantization.prepared = parse_flag(text, where);
 }
+template <Version MegatronSpec::*Member>
+void megatron_version(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.megatron.*Member = parse_version(text, where);
+}
 void bucket_size(Job& job, std::string_view text, std::string_view where) {
   const Bytes size = parse_bytes(text, where);
   if (size < Bytes(1)) bad(where, "a bucket holds something", "PyTorch's own is 25MiB");
@@ -208,8 +212,9 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--train", "WHAT", "all, last:K layers, or bias (all)", training, true, train},
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
-    {"--framework", "NAME", "whose memory: textbook, pytorch, huggingface, litgpt (textbook)",
-     model, true, choice<Framework, &Strategy::framework>},
+    {"--framework", "NAME",
+     "whose memory: textbook, pytorch, huggingface, litgpt, megatron (textbook)", model, true,
+     choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
     {"--activations", "NAME", "what a layer keeps: korthikanti, zero (korthikanti)", model, true,
@@ -248,6 +253,11 @@ constexpr auto kRows = std::to_array<SettingRow>({
      version<&Strategy::torch>},
     {"--transformers-version", "V", "the same (5.12.1)", eager, true,
      version<&Strategy::transformers>},
+
+    {"--megatron-version", "V", "of megatron.core (0.18.0)", megatron, true,
+     megatron_version<&MegatronSpec::core>},
+    {"--te-version", "V", "of Transformer Engine (2.14.0)", megatron, true,
+     megatron_version<&MegatronSpec::transformer_engine>},
 });
 
 // {what stands on the command line, what it replaces in a file}.

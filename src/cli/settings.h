@@ -11,7 +11,16 @@
 namespace memplan {
 
 /// `eager`: what only the frameworks pytorch and huggingface tell apart.
-enum class SettingGroup : uint8_t { hardware, parallel, batch, memory, training, model, eager };
+enum class SettingGroup : uint8_t {
+  hardware,
+  parallel,
+  batch,
+  memory,
+  training,
+  model,
+  eager,
+  megatron
+};
 
 struct SettingRow {
   std::string_view option;  ///< "--micro-batch"; its key in a request file is "micro_batch"

@@ -162,8 +162,6 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--padded-vocab-size", Takes::one, count<&V::padded_vocab>},
     {"--make-vocab-size-divisible-by", Takes::one, count<&V::vocab_multiple>},
     {"--tokenizer-type", Takes::one, choice<&V::tokenizer, kTokenizers>},
-    {"--vocab-file", Takes::one, word<&V::vocab_file>},
-    {"--tokenizer-model", Takes::one, word<&V::tokenizer_model>},
     {"--multi-latent-attention", Takes::nothing, flag<&V::latent_attention>},
     {"--q-lora-rank", Takes::one, count<&V::q_lora_rank>},
     {"--kv-lora-rank", Takes::one, count<&V::kv_lora_rank>},

@@ -35,7 +35,7 @@ struct MegatronValues {
   StatedCount max_positions, sequence, encoder_sequence;
   StatedReal rotary_percent{1.0}, attention_dropout{0.1}, hidden_dropout{0.1};
   StatedCount vocab, padded_vocab, vocab_multiple{128};
-  StatedWord tokenizer, vocab_file, tokenizer_model;
+  StatedWord tokenizer;
   StatedCount q_lora_rank, kv_lora_rank{32}, qk_head_dim{128}, rope_head_dim{64}, v_head_dim{128};
   StatedCount mtp_layers;
 

@@ -70,6 +70,8 @@ Json request(const Job& job) {
   for (const Setting& setting : settings_of(job)) out[setting.key] = to_json(setting.value);
   out["peft"] = to_json(job.strategy.peft);
   out["profile"] = nullptr;
+  if (const auto& words = job.strategy.megatron.arguments; !words.empty())
+    out["megatron_arguments"] = words;
   return out;
 }
 

@@ -57,6 +57,10 @@ std::vector<Setting> settings_of(const Job& job) {
       {"train", train_text(s.trainable)},
       {"algorithm", std::string(s.tree_collectives ? "tree" : "ring")},
   };
+  if (s.framework == Framework::megatron) {
+    out.push_back({"megatron_version", version_text(s.megatron.core)});
+    out.push_back({"te_version", version_text(s.megatron.transformer_engine)});
+  }
   if (!pytorch::is_eager(s.framework)) return out;
   const std::vector<Setting> eager = {
       {"optimizer_impl", name(s.optimizer_impl)},

@@ -105,8 +105,9 @@ fit 2 "unexpected word 'true'" --sequence-parallel true
 fit 2 "did you mean 'never'?" --color nevr
 fit 4 "--deepspeed" --deepspeed ds.json
 fit 4 "--fsdp" --fsdp fsdp.yaml
-fit 4 "--megatron-args" --megatron-args args.txt
-fit 4 "Megatron-LM" -- --tensor-model-parallel-size 2
+refuses 2 "no such file" fit --gpu a100-80g --megatron-args none.txt
+fit 2 "leave the model's name away" -- --tensor-model-parallel-size 2
+refuses 2 "nothing may stand behind --" show gpus -- --bf16
 
 # What is shown.
 refuses 2 "did you mean 'models'?" show modles
