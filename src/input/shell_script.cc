@@ -279,22 +279,27 @@ class Commands : public ShellWords {
       const std::string shell = plain(command[i]), option = plain(command[i + 1]);
       if ((shell == "bash" || shell == "sh" || shell.ends_with("/bash")) &&
           option.starts_with('-') && option.ends_with('c'))
-        return nested(command[i + 2]);
+        return nested(command, i);
     }
     run(command, prefix);
   }
 
-  void nested(const ShellText& text) {
+  // bash -c TEXT, with "bash" at `shell`; what stands before it launches the commands of TEXT.
+  void nested(const std::vector<ShellText>& command, size_t shell) {
+    const ShellText& text = command[shell + 2];
+    if (std::ranges::any_of(text, [](const ShellChar& c) { return c.unknown != 0; })) return;
     std::vector<int> outer;
     for (const ShellBlock& block : blocks_) outer.push_back(block.id);
     const std::string inner = plain(text);
-    if (std::ranges::any_of(text, [](const ShellChar& c) { return c.unknown != 0; })) return;
-    Commands(inner, text.empty() ? line_ : text.front().line, true, state_, depth_ + 1).read(outer);
+    Commands commands(inner, text.empty() ? line_ : text.front().line, true, state_, depth_ + 1);
+    commands.around_ = around_;
+    for (size_t i = 0; i < shell; ++i) commands.around_.push_back(shell_word(command[i]));
+    commands.read(outer);
   }
 
   void run(const std::vector<ShellText>& command,
            const std::vector<std::pair<std::string, ShellText>>& set) {
-    ShellCommand out;
+    ShellCommand out{around_, {}};
     for (const ShellText& text : command) out.words.push_back(shell_word(text));
     if (std::ranges::none_of(out.words, [](const ShellWord& w) { return w.text.ends_with(".py"); }))
       return state_.run(out);
@@ -308,6 +313,7 @@ class Commands : public ShellWords {
   std::vector<ShellText> command_;
   std::vector<std::pair<std::string, ShellText>> prefix_;  // NAME=value in front of the command
   std::vector<std::string> here_documents_;
+  std::vector<ShellWord> around_;  // what starts the shell that runs these commands
 };
 
 }  // namespace

@@ -2,7 +2,7 @@
 # Megatron-LM's arguments: files as their users have them, options over them, and what is said back.
 source "$(dirname "$0")/../expect.sh"
 
-files=$source_dir/tests/cli/megatron
+files=$source_dir/examples/megatron
 
 refuses() {  # CODE TEXT ARGUMENTS…
   expect "$1" fit "${@:3}"

@@ -62,6 +62,7 @@ TEST_SUITE("input/megatron text") {
     // srun starts one torchrun a node.
     CHECK(read("srun --ntasks-per-node=1 torchrun --nnodes 2 --nproc-per-node 8 pretrain_gpt.py")
               .gpus == 16);
+    CHECK(read("srun -N 2 --ntasks-per-node=4 bash -c 'python pretrain_gpt.py --a'").gpus == 8);
     CHECK_FALSE(read("torchrun --nproc-per-node gpu pretrain_gpt.py").gpus);
     CHECK_FALSE(read("torchrun --nproc-per-node 8 --nnodes $N pretrain_gpt.py").gpus);
     CHECK_FALSE(read("python pretrain_gpt.py").gpus);
