@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cli/weights_check.h"
+#include "input/framework_files.h"
 #include "input/model_source.h"
 #include "memplan/error.h"
 #include "report/pick.h"
@@ -20,20 +21,16 @@
 namespace memplan {
 namespace {
 
-constexpr std::array<OptionRow, 6> kOwn{{
+constexpr std::array<OptionRow, 8> kOwn{{
     {"--request", "FILE", "a report of memplan, or its request: options win over it"},
     {"--megatron-args", "FILE",
      "Megatron-LM's arguments: a list of them, a launch script, or JSON; in place of MODEL"},
     {"--", "ARGUMENTS", "the same arguments themselves, behind everything else"},
+    {"--deepspeed", "FILE", "batch, precision, ZeRO and offload of a DeepSpeed configuration"},
+    {"--fsdp", "FILE", "the same of accelerate's configuration of FSDP, in JSON"},
     {"--weights", "FILE", "compare the model with a safetensors file, index or folder"},
     {"--explain", "", "every line with its formula, every setting with its origin"},
     {"--get", "POINTER", "values of the JSON report alone: /verdict/fits,/ranks/*/memory/device"},
-}};
-
-// Named in the interface; their files are not read yet.
-constexpr std::array<OptionRow, 2> kLater{{
-    {"--deepspeed", "FILE", "a DeepSpeed configuration"},
-    {"--fsdp", "FILE", "an accelerate or FSDP configuration"},
 }};
 
 struct Heading {
@@ -55,8 +52,7 @@ constexpr std::array<Heading, 8> kHeadings{{
 std::vector<OptionRow> all_options() {
   std::vector<OptionRow> rows;
   for (const SettingRow& row : setting_rows()) rows.push_back({row.option, row.value, row.help});
-  for (const auto& part :
-       {std::span<const OptionRow>(kOwn), std::span<const OptionRow>(kLater), common_options()})
+  for (const auto& part : {std::span<const OptionRow>(kOwn), common_options()})
     rows.insert(rows.end(), part.begin(), part.end());
   return rows;
 }
@@ -77,18 +73,29 @@ std::string help() {
   return out;
 }
 
-void refuse_later(const Options& options) {
-  for (const OptionRow& row : kLater)
-    if (options.has(row.name))
-      throw Error(ErrorKind::not_modelled, std::string(row.name),
-                  std::string(row.help) + " is not read yet", "give its settings as options");
-}
-
 std::vector<Given> on_command_line(const Options& options) {
   std::vector<Given> given;
   for (const auto& [option, text] : options.given)
     if (find_setting(option) != nullptr) given.push_back({option, text, option, "command line"});
   return given;
+}
+
+// Settings of the files that other programs read; a file wins over a request.
+std::vector<Given> in_files(const Options& options, const std::vector<Given>& request) {
+  std::vector<Given> given;
+  const auto add = [&](std::string_view option, auto read) {
+    const std::string* file = options.find(option);
+    if (file == nullptr) return;
+    if (!given.empty())
+      throw Error(ErrorKind::bad_input, std::string(option), "stands beside --deepspeed",
+                  "give one of the two");
+    for (FileSetting& setting : read(*file))
+      given.push_back({std::move(setting.option), std::move(setting.text), std::move(setting.where),
+                       printable(*file)});
+  };
+  add("--deepspeed", read_deepspeed_config);
+  add("--fsdp", read_fsdp_config);
+  return merge(given, request);
 }
 
 // What all jobs of a list have in common.
@@ -172,7 +179,6 @@ int run_fit(const Words& words) {
     return 0;
   }
   const TextStyle style = text_style(options);
-  refuse_later(options);
 
   RequestFile request;
   if (const std::string* file = options.find("--request")) request = read_request(*file);
@@ -188,7 +194,8 @@ int run_fit(const Words& words) {
   const bool explain = options.has("--explain");
   Asked asked{model, model_from, megatron, {}, explain};
   for (const auto& [option, text] : options.given) asked.options.push_back(option);
-  const Combinations combinations = expand_lists(merge(on_command_line(options), request.settings));
+  const Combinations combinations =
+      expand_lists(merge(on_command_line(options), in_files(options, request.settings)));
   const Report report{combinations.options, answers(asked, combinations)};
 
   if (const std::string* pointers = options.find("--get")) {

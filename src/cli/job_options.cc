@@ -139,6 +139,9 @@ class Builder {
   // Arguments of Megatron-LM say all of the model and most of the rest.
   void start_from_megatron() {
     Job& job = out_.job;
+    if (const Given* steps = find("--accumulation"))
+      throw Error(ErrorKind::bad_input, steps->where, "is no setting of Megatron-LM",
+                  "give --global-batch");
     const Given* framework = find("--framework");
     if (framework && framework->text != to_string(Framework::megatron))
       throw Error(ErrorKind::bad_input, framework->where,
@@ -297,7 +300,14 @@ class Builder {
     Strategy& s = out_.job.strategy;
     const bool bare = out_.job.model.bare_parameters.has_value();
     if (!find("--micro-batch") && !bare) assume("micro-batch 1");
-    if (find("--global-batch")) return;
+    if (const Given* steps = find("--accumulation")) {
+      if (find("--global-batch"))
+        throw Error(ErrorKind::bad_input, steps->where, "stands beside --global-batch",
+                    "give one of the two");
+      s.global_batch = product({s.micro_batch, s.dp, parse_count(steps->text, steps->where)});
+      from("global_batch", "micro-batch · dp · accumulation");
+    }
+    if (find("--global-batch") || find("--accumulation")) return;
     s.global_batch = s.usual_global_batch();
     from("global_batch", s.pp > 1 ? "micro-batch · dp · pp" : "micro-batch · dp");
     if (s.pp > 1 && !bare)

@@ -125,6 +125,9 @@ void algorithm(Job& job, std::string_view text, std::string_view where) {
   job.strategy.tree_collectives = text == "tree";
 }
 
+// Counts once the replicas are known.
+void accumulation(Job&, std::string_view text, std::string_view where) { parse_count(text, where); }
+
 void clip(Job& job, std::string_view text, std::string_view where) {
   if (text != "true" && text != "false")
     bad(where, quoted(text) + " is neither true nor false", "write --clip true or --clip false");
@@ -189,6 +192,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
      count<&Strategy::micro_batch>},
     {"--global-batch", "N", "samples of one optimizer step (micro-batch · dp · pp)", batch, true,
      count<&Strategy::global_batch>},
+    {"--accumulation", "N", "micro-batches of one optimizer step, in place of --global-batch",
+     batch, true, accumulation},
     {"--seq", "N", "tokens of a sample (the model's own, up to 4096)", batch, true,
      count<&Strategy::sequence>},
 
@@ -261,7 +266,7 @@ constexpr auto kRows = std::to_array<SettingRow>({
 });
 
 // {what stands on the command line, what it replaces in a file}.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReplaces{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kReplaces{{
     {"--cluster", "--gpu"},
     {"--cluster", "--gpu-memory"},
     {"--cluster", "--gpus"},
@@ -273,6 +278,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kReplace
     {"--gpu-memory", "--gpu"},
     {"--gpus", "--cluster"},
     {"--dp", "--gpus"},
+    {"--global-batch", "--accumulation"},
+    {"--accumulation", "--global-batch"},
     {"--precision", "--weight-dtype"},
     {"--precision", "--grad-dtype"},
     {"--precision", "--optimizer-dtype"},

@@ -254,9 +254,7 @@ MegatronLaunch parse_megatron_text(std::string_view text, const std::string& fil
     const JsonDocument document(text, file);
     out = megatron_launch(document.root(), name);
   } else if (looks_like_yaml(text, file)) {
-    throw bad(name, "is YAML, which is not read",
-              "turn it into JSON: python3 -c 'import json,sys,yaml; "
-              "json.dump(yaml.safe_load(sys.stdin),sys.stdout)'");
+    throw yaml_is_not_read(file);
   } else if (first.starts_with("--") || first.starts_with("'--") || first.starts_with("\"--")) {
     for (const ShellWord& word : read_argument_words(text, name))
       out.words.push_back(located(word, name));

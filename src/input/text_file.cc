@@ -47,4 +47,10 @@ std::string read_text_file(const std::string& path, size_t limit) {
   return text;
 }
 
+Error yaml_is_not_read(const std::string& path) {
+  return Error(ErrorKind::bad_input, printable(path), "is YAML, which is not read",
+               "turn it into JSON: python3 -c 'import json,sys,yaml; "
+               "json.dump(yaml.safe_load(sys.stdin),sys.stdout)'");
+}
+
 }  // namespace memplan

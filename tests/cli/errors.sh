@@ -103,8 +103,8 @@ fit 2 "--json: takes no value" --json=perhaps
 fit 2 "unexpected word '2'" --tp 1, 2
 fit 2 "unexpected word 'true'" --sequence-parallel true
 fit 2 "did you mean 'never'?" --color nevr
-fit 4 "--deepspeed" --deepspeed ds.json
-fit 4 "--fsdp" --fsdp fsdp.yaml
+fit 2 "no such file" --deepspeed ds.json
+fit 2 "no such file" --fsdp fsdp.yaml
 refuses 2 "no such file" fit --gpu a100-80g --megatron-args none.txt
 fit 2 "leave the model's name away" -- --tensor-model-parallel-size 2
 refuses 2 "nothing may stand behind --" show gpus -- --bf16

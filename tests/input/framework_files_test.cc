@@ -1,0 +1,220 @@
+#include "input/framework_files.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "memplan/error.h"
+
+using namespace memplan;
+
+namespace {
+
+using Read = std::vector<FileSetting> (*)(std::string_view, const std::string&);
+
+std::string settings(Read read, std::string_view text) {
+  std::string out;
+  for (const FileSetting& setting : read(text, "f.json"))
+    out += (out.empty() ? "" : " ") + setting.option + " " + setting.text;
+  return out;
+}
+std::string deepspeed(std::string_view text) { return settings(parse_deepspeed_config, text); }
+std::string fsdp(const std::string& inner) {
+  return settings(parse_fsdp_config,
+                  "{\"distributed_type\": \"FSDP\", \"fsdp_config\": {" + inner + "}}");
+}
+
+void expect_error(Read read, std::string_view text, std::string_view where,
+                  const std::vector<std::string_view>& fragments,
+                  ErrorKind kind = ErrorKind::bad_input) {
+  CAPTURE(text.substr(0, 400));
+  try {
+    read(text, "f.json");
+    FAIL_CHECK("was accepted");
+  } catch (const Error& error) {
+    CHECK_MESSAGE(error.kind() == kind, error.what());
+    CHECK(error.where() == "f.json" + std::string(where));
+    const std::string message = error.what();
+    for (std::string_view fragment : fragments) {
+      CHECK_MESSAGE(message.find(fragment) != message.npos, "no '", fragment, "' in: ", message);
+    }
+  }
+}
+void bad_deepspeed(std::string_view text, std::string_view where,
+                   const std::vector<std::string_view>& fragments) {
+  expect_error(parse_deepspeed_config, text, where, fragments);
+}
+void refused_deepspeed(std::string_view text, std::string_view where,
+                       const std::vector<std::string_view>& fragments) {
+  expect_error(parse_deepspeed_config, text, where, fragments, ErrorKind::not_modelled);
+}
+void bad_zero(const std::string& inner, const std::string& where,
+              const std::vector<std::string_view>& fragments) {
+  bad_deepspeed("{\"zero_optimization\": {" + inner + "}}", ": /zero_optimization" + where,
+                fragments);
+}
+void refused_zero(const std::string& inner, const std::string& where,
+                  const std::vector<std::string_view>& fragments) {
+  refused_deepspeed("{\"zero_optimization\": {\"stage\": 3, " + inner + "}}",
+                    ": /zero_optimization" + where, fragments);
+}
+void bad_accelerate(std::string_view text, std::string_view where,
+                    const std::vector<std::string_view>& fragments) {
+  expect_error(parse_fsdp_config, text, where, fragments);
+}
+void bad_fsdp(const std::string& inner, const std::string& where,
+              const std::vector<std::string_view>& fragments,
+              ErrorKind kind = ErrorKind::bad_input) {
+  expect_error(parse_fsdp_config, "{\"fsdp_config\": {" + inner + "}}", ": /fsdp_config" + where,
+               fragments, kind);
+}
+
+}  // namespace
+
+TEST_SUITE("input/framework files") {
+  TEST_CASE("DeepSpeed: what is read") {
+    CHECK(deepspeed(R"({"bf16": {"enabled": true}, "train_micro_batch_size_per_gpu": 4,
+                        "train_batch_size": 64})") ==
+          "--micro-batch 4 --global-batch 64 --precision mixed-bf16");
+    CHECK(deepspeed(R"({"gradient_accumulation_steps": 8})") ==
+          "--accumulation 8 --precision fp32");
+    CHECK(deepspeed(R"({"fp16": {"enabled": true}, "optimizer": {"type": "AdamW"}})") ==
+          "--precision mixed-fp16 --optimizer adamw");
+    CHECK(deepspeed(R"({"bf16": {"enabled": true}, "data_types": {"grad_accum_dtype": "fp32"}})") ==
+          "--precision mixed-bf16 --grad-dtype fp32");
+    CHECK(deepspeed(
+              R"({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}})") ==
+          "--precision fp32 --zero 2 --offload optimizer=cpu,gradients=cpu");
+    CHECK(deepspeed(
+              R"({"zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}})") ==
+          "--precision fp32 --zero 1 --offload optimizer=cpu");
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme"},
+                        "offload_optimizer": {"device": "nvme"}}})") ==
+          "--precision fp32 --zero 3 --offload optimizer=nvme,gradients=nvme,parameters=nvme");
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 2, "cpu_offload": true}})") ==
+          "--precision fp32 --zero 2 --offload optimizer=cpu,gradients=cpu");
+    CHECK(deepspeed(
+              R"({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none"}}})") ==
+          "--precision fp32 --zero 2");
+    CHECK(deepspeed(R"({"tensor_parallel": {"autotp_size": 4}})") == "--precision fp32 --tp 4");
+  }
+
+  TEST_CASE("DeepSpeed: what is auto is left to options") {
+    CHECK(deepspeed(R"({"train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto",
+                        "gradient_accumulation_steps": "auto", "bf16": {"enabled": "auto"},
+                        "fp16": {"enabled": "auto"}, "gradient_clipping": "auto",
+                        "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}})") ==
+          "--zero 3");
+  }
+
+  TEST_CASE("DeepSpeed: where a setting stands") {
+    const auto all = parse_deepspeed_config(R"({"zero_optimization": {"stage": 3}})", "f.json");
+    CHECK(all.back().where == "f.json: /zero_optimization/stage");
+  }
+
+  TEST_CASE("DeepSpeed: bad inputs") {
+    bad_deepspeed("", "", {"is empty"});
+    bad_deepspeed("[]", "", {"object"});
+    bad_deepspeed("{\"bf16\": {\"enabled\": true}", ": line 1, column 27", {"ends in the middle"});
+    bad_deepspeed(R"({"train_batchsize": 4})", ": /train_batchsize",
+                  {"unknown key", "train_batch_size"});
+    bad_deepspeed(R"({"zero_optimisation": {}})", ": /zero_optimisation", {"zero_optimization"});
+    bad_deepspeed(R"({"train_batch_size": 0})", ": /train_batch_size", {});
+    bad_deepspeed(R"({"train_batch_size": "64"})", ": /train_batch_size", {});
+    bad_deepspeed(R"({"train_batch_size": 2.5})", ": /train_batch_size", {});
+    bad_deepspeed(R"({"train_micro_batch_size_per_gpu": -1})", ": /train_micro_batch_size_per_gpu",
+                  {});
+    bad_deepspeed(R"({"gradient_accumulation_steps": true})", ": /gradient_accumulation_steps", {});
+    bad_deepspeed(R"({"train_batch_size": 10, "train_micro_batch_size_per_gpu": 4})",
+                  ": /train_batch_size", {"is no multiple"});
+    bad_deepspeed(R"({"train_batch_size": 16, "train_micro_batch_size_per_gpu": 4,
+                      "gradient_accumulation_steps": 3})",
+                  ": /train_batch_size", {"is no multiple", "change one of the three"});
+    bad_deepspeed(R"({"bf16": true})", ": /bf16", {"object"});
+    bad_deepspeed(R"({"bf16": {"enabled": "yes"}})", ": /bf16/enabled", {});
+    bad_deepspeed(R"({"bf16": {"enabled": true}, "fp16": {"enabled": true}})", ": /fp16",
+                  {"contradicts bf16"});
+    bad_deepspeed(R"({"data_types": {"grad_accum_dtype": "float32"}})",
+                  ": /data_types/grad_accum_dtype", {"fp32"});
+    bad_deepspeed(R"({"optimizer": "AdamW"})", ": /optimizer", {"object"});
+    bad_deepspeed(R"({"optimizer": {"type": 3}})", ": /optimizer/type", {"text"});
+    bad_deepspeed(R"({"tensor_parallel": {"autotp_size": -2}})", ": /tensor_parallel/autotp_size",
+                  {});
+    bad_deepspeed(R"({"zero_optimization": 3})", ": /zero_optimization", {"object"});
+    bad_zero(R"("stage": 4)", "/stage", {"4"});
+    bad_zero(R"("stage": "3")", "/stage", {});
+    bad_zero(R"("stage": 3, "offload_optimiser": {})", "/offload_optimiser",
+             {"unknown key", "offload_optimizer"});
+    bad_zero(R"("stage": 3, "offload_optimizer": {"device": "gpu"})", "/offload_optimizer/device",
+             {"cpu"});
+    bad_zero(R"("stage": 3, "offload_optimizer": "cpu")", "/offload_optimizer", {"object"});
+    bad_zero(R"("stage": 0, "offload_optimizer": {"device": "cpu"})", "", {"stages 1 to 3"});
+    bad_zero(R"("stage": 2, "offload_param": {"device": "cpu"})", "", {"belongs to stage 3"});
+    bad_zero(R"("stage": 2, "cpu_offload": "yes")", "/cpu_offload", {});
+    bad_deepspeed(R"({"fp16": {"enabled": true}, "fp16": {"enabled": true}})", ": /fp16",
+                  {"twice"});
+  }
+
+  TEST_CASE("DeepSpeed: what is refused by name") {
+    refused_deepspeed(R"({"optimizer": {"type": "OneBitAdam"}})", ": /optimizer/type",
+                      {"'OneBitAdam' is not modelled"});
+    refused_deepspeed(R"({"amp": {"enabled": true}})", ": /amp", {"Apex's amp"});
+    refused_deepspeed(R"({"elasticity": {"enabled": true}})", ": /elasticity", {"elastic"});
+    refused_deepspeed(R"({"curriculum_learning": {"enabled": true}})", ": /curriculum_learning",
+                      {});
+    refused_deepspeed(R"({"sparse_gradients": true})", ": /sparse_gradients", {});
+    refused_zero(R"("zero_hpz_partition_size": 8)", "/zero_hpz_partition_size", {"ZeRO++"});
+    refused_zero(R"("zero_quantized_weights": true)", "/zero_quantized_weights", {"ZeRO++"});
+    refused_zero(R"("zero_quantized_gradients": true)", "/zero_quantized_gradients", {"ZeRO++"});
+    refused_zero(R"("mics_shard_size": 8)", "/mics_shard_size", {"MiCS"});
+    CHECK(deepspeed(R"({"amp": {"enabled": false}, "zero_optimization": {
+              "zero_hpz_partition_size": 1, "mics_shard_size": -1}})") == "--precision fp32");
+  }
+
+  TEST_CASE("FSDP: what is read") {
+    CHECK(fsdp("") == "--zero 3");
+    CHECK(fsdp(R"("fsdp_sharding_strategy": "SHARD_GRAD_OP")") == "--zero 2");
+    CHECK(fsdp(R"("fsdp_sharding_strategy": 3)") == "--zero 0");
+    CHECK(fsdp(R"("fsdp_version": 2, "fsdp_reshard_after_forward": false)") == "--zero 2");
+    CHECK(fsdp(R"("fsdp_version": 2, "fsdp_reshard_after_forward": true)") == "--zero 3");
+    CHECK(fsdp(R"("fsdp_activation_checkpointing": true)") == "--zero 3 --recompute full");
+    CHECK(fsdp(R"("fsdp_offload_params": true)") ==
+          "--zero 3 --offload optimizer=cpu,gradients=cpu,parameters=cpu");
+    CHECK(settings(parse_fsdp_config,
+                   R"({"num_processes": 16, "num_machines": 2, "mixed_precision": "bf16",
+                       "gradient_accumulation_steps": 4, "fsdp_config": {}})") ==
+          "--gpus 16 --gpus-per-node 8 --precision amp-bf16 --accumulation 4 --zero 3");
+  }
+
+  TEST_CASE("FSDP: bad inputs") {
+    bad_accelerate("", "", {"is empty"});
+    bad_accelerate("3", "", {"object"});
+    bad_accelerate("compute_environment: LOCAL_MACHINE\n", ": line 1, column 1", {"is not JSON"});
+    bad_accelerate("{}", ": /fsdp_config", {"is absent"});
+    bad_accelerate(R"({"distributed_type": "DEEPSPEED"})", ": /distributed_type",
+                   {"'DEEPSPEED' is not FSDP", "--deepspeed"});
+    bad_accelerate(R"({"num_proceses": 8})", ": /num_proceses", {"num_processes"});
+    bad_accelerate(R"({"num_processes": "8", "fsdp_config": {}})", ": /num_processes", {});
+    bad_accelerate(R"({"num_processes": 8, "num_machines": 3, "fsdp_config": {}})",
+                   ": /num_machines", {"does not divide num_processes"});
+    bad_accelerate(R"({"mixed_precision": "bf8", "fsdp_config": {}})", ": /mixed_precision",
+                   {"bf16"});
+    bad_accelerate(R"({"fsdp_config": 3})", ": /fsdp_config", {"object"});
+    bad_fsdp(R"("fsdp_shard_strategy": 1)", "/fsdp_shard_strategy",
+             {"unknown key", "fsdp_sharding_strategy"});
+    bad_fsdp(R"("fsdp_sharding_strategy": "FULL")", "/fsdp_sharding_strategy", {"FULL_SHARD"});
+    bad_fsdp(R"("fsdp_sharding_strategy": 6)", "/fsdp_sharding_strategy", {});
+    bad_fsdp(R"("fsdp_version": 3)", "/fsdp_version", {});
+    bad_fsdp(R"("fsdp_version": 2, "fsdp_reshard_after_forward": "FULL_SHARD")",
+             "/fsdp_reshard_after_forward", {});
+    bad_fsdp(R"("fsdp_activation_checkpointing": 1)", "/fsdp_activation_checkpointing", {});
+    bad_fsdp(R"("fsdp_sharding_strategy": "HYBRID_SHARD")", "/fsdp_sharding_strategy",
+             {"HYBRID_SHARD is not modelled"}, ErrorKind::not_modelled);
+    bad_fsdp(R"("fsdp_sharding_strategy": 2, "fsdp_offload_params": true)", "/fsdp_offload_params",
+             {"FULL_SHARD alone"}, ErrorKind::not_modelled);
+    CHECK_THROWS_WITH_AS(parse_fsdp_config("a: 1", "default_config.yaml"),
+                         doctest::Contains("is YAML, which is not read"), Error);
+  }
+}
