@@ -21,6 +21,7 @@ enum class Framework : uint8_t {
   pytorch,
   huggingface,
   litgpt,
+  torchtune,
   fsdp2,
   deepspeed,
   megatron
@@ -241,6 +242,10 @@ struct Strategy {
   int64_t bucket_bytes = int64_t{25} << 20;  ///< DDP: bucket_cap_mb; the first is 1 MiB
   Version torch{2, 14, 1}, transformers{5, 12, 1};
   Recompute recompute = Recompute::none;
+  bool packed =
+      false;  ///< torchtune: samples behind one another in a sequence, told apart by a mask
+  bool offload_activations =
+      false;  ///< torchtune: OffloadActivations, saved tensors in host memory
   Offload offload;
   PeftSpec peft;
   Trainable trainable;

@@ -125,6 +125,10 @@ class Builder {
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = framework == Framework::huggingface && !spends_gradients();
     s.keep_outputs = framework == Framework::litgpt;  // its loop's variable `logits`
+    if (framework == Framework::torchtune) {  // recipes/configs, 0.4: all but a few of them
+      s.loss = LossKind::torchtune_chunked;
+      s.optimizer_impl = OptimizerImpl::fused;
+    }
     for (const char* option : {"--precision", "--attention", "--clip"})
       if (!find(option)) from(key_of(option), origin);
     if (!find("--attention")) assume("attention sdpa, PyTorch's choice of kernel");

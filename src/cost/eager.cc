@@ -19,6 +19,8 @@
 #include "lower/program.h"
 #include "lower/registration.h"
 #include "lower/stretches.h"
+#include "lower/torchtune/torchtune.h"
+#include "ops/aten/offload.h"
 #include "ops/optimizer.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
@@ -65,6 +67,7 @@ class Step {
     hf::require_liger(job);
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
+    if (s_.offload_activations) session_.offloading = std::make_unique<aten::Offloading>();
   }
 
   EagerStep run() {
@@ -124,8 +127,9 @@ class Step {
     std::vector<Run> layers;
     const auto flush = [&] {
       // What is kept of a layer outside of it is freed outside of its stretch.
-      const bool folded =
-          layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft);
+      // And which layers' tensors wait for the copy to the host changes from layer to layer.
+      const bool folded = layers_ == Layers::folded && !family_.after_layer &&
+                          !hf::differs_by_layer(s_.peft) && !s_.offload_activations;
       for (const Stretch& s : folded ? stretches(layers) : each(layers)) {
         stretch_of_.push_back(s.count);
         for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
@@ -228,6 +232,8 @@ class Step {
       f.labels = aten::allocate(session_, f.ids.sizes(), DType::i64);
       out_.inputs += Bytes(f.labels.bytes());
     }
+    out_.inputs += torchtune::packed_inputs(job_);
+    session_.ledger.add(torchtune::packed_inputs(job_).count());
     for (const Tensor& x : {f.ids, f.padding, f.labels})
       if (x) x->storage->counted = true;
     if (role_ == Replica::first) {  // the whole batch, of which its own share is a view
@@ -263,13 +269,30 @@ class Step {
     if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
     // What a layer returns beside its hidden_states is taken from its first run.
     hf::Forward* outputs = &f;
-    return aten::checkpoint(session_, [this, outputs, kept = f.arguments(), &w, hidden]() mutable {
-      hf::Forward own = kept;
-      Tensor out = family_.layer(own, *w.params, w.block->kind, hidden);
-      if (hf::Forward* first = std::exchange(outputs, nullptr))
-        first->shared = std::move(own.shared);
-      return out;
-    });
+    // Offloaded, the input is not held as the checkpoint's argument but saved (_NoopSaveInputs),
+    // with an empty tensor before it.
+    const auto held = std::make_shared<Tensor>(hidden);
+    aten::Saved input;
+    if (session_.offloading) {
+      aten::Saved(aten::allocate(session_, {0}, DType::f32));
+      input = aten::Saved(hidden);
+    }
+    const Tensor out =
+        aten::checkpoint(session_, [this, outputs, kept = f.arguments(), &w, held, input,
+                                    needs_grad = hidden.requires_grad()]() mutable {
+          hf::Forward own = kept;
+          Tensor x = *held;
+          if (!x) {
+            x = input.get().detach();
+            x->requires_grad = needs_grad;
+          }
+          Tensor result = family_.layer(own, *w.params, w.block->kind, x);
+          if (hf::Forward* first = std::exchange(outputs, nullptr))
+            first->shared = std::move(own.shared);
+          return result;
+        });
+    if (session_.offloading) held->reset();
+    return out;
   }
 
   void forward(hf::Forward& f, Tensor& loss, Tensor& logits) {
@@ -277,7 +300,8 @@ class Step {
     const Walked& first = walked_.front();
     hf::enter_wrapper(f, *first.params);
     Tensor hidden = family_.embed(f, *first.params);
-    if (s_.recompute == Recompute::full && !hidden.requires_grad()) {
+    const bool transformers = job_.model.implementation == Implementation::transformers;
+    if (transformers && s_.recompute == Recompute::full && !hidden.requires_grad()) {
       session_.require_grad(hidden);  // enable_input_require_grads
       inputs_embeds_ = f.inputs_embeds;
     }

@@ -87,6 +87,7 @@ constexpr HfExtra kDebertaExtra[] = {{HfExtra::flag, "relative_attention", 0},
                                      {HfExtra::count, "embedding_size"},
                                      {HfExtra::count, "pooler_hidden_size"},
                                      {HfExtra::flag, "legacy", 1}};
+constexpr HfExtra kLlamaExtra[] = {{HfExtra::llama3_rope, "llama3_rope", 0}};
 constexpr HfExtra kQwenMoeExtra[] = {{HfExtra::flag, "norm_topk_prob", 0}};
 constexpr HfExtra kDeepseekV2Extra[] = {{HfExtra::group_limited, "topk_method", 0},
                                         {HfExtra::count, "n_group"},
@@ -132,7 +133,8 @@ constexpr auto kFamilies = std::to_array<HfFamily>({
      .sizes = {32000, 4096, 11008, 32, 32, kOf, kOf, 2048},
      .heads_divide_hidden = true,
      .attention_bias = kAttentionBias, .attention_out_bias = kAttentionBias,
-     .mlp_bias = {"mlp_bias", false}, .gated = kAlways, .dropout = kAttentionOnly},
+     .mlp_bias = {"mlp_bias", false}, .gated = kAlways, .dropout = kAttentionOnly,
+     .extra = kLlamaExtra},
     {.type = "mistral", .stem = "Mistral", .classes = kDecoder,
      .sizes = {32000, 4096, 14336, 32, 32, 8, kOf, 131072},
      .gated = kAlways, .dropout = kAttentionOnly,

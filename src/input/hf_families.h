@@ -89,6 +89,7 @@ struct HfExtra {
     /// The share of a head that rotates, `otherwise` in hundredths; goes to "rotary_dim" as a
     /// width. rope_parameters.partial_rotary_factor comes first.
     rotary_share,
+    llama3_rope,  ///< 1 where rope_scaling, or rope_parameters, is of rope_type "llama3"
   } kind;
   std::string_view key;
   int64_t otherwise = kDerived;  ///< kDerived: left out where the file has none

@@ -310,7 +310,23 @@ class Reader {
     return static_cast<int64_t>(static_cast<double>(m_.head_dim) * share);
   }
 
+  // "type" in files of before transformers 4.45
+  bool has_llama3_rope() const {
+    for (const char* key : {"rope_scaling", "rope_parameters"}) {
+      const auto rope = find(key);
+      if (!rope || rope->is_null()) continue;
+      for (const char* name : {"rope_type", "type"})
+        if (const auto type = rope->find(name); type && type->is_text() && type->text() == "llama3")
+          return true;
+    }
+    return false;
+  }
+
   void read_extra(const HfExtra& row) {
+    if (row.kind == HfExtra::llama3_rope) {
+      if (has_llama3_rope()) m_.extra.emplace_back(row.key, 1);
+      return;
+    }
     if (row.kind == HfExtra::rotary_share) {
       m_.extra.emplace_back("rotary_dim", rotary_width(row));
       return;

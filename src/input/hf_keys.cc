@@ -113,6 +113,7 @@ int64_t read_hf_extra(const HfExtra& row, const JsonNode& node) {
     case HfExtra::attention_terms:
       return attention_terms(node);
     case HfExtra::rotary_share:  // needs the head's width
+    case HfExtra::llama3_rope:   // lies within another key
       break;
   }
   return 0;

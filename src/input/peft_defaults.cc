@@ -190,6 +190,8 @@ std::string_view targets_of(PeftKind kind, std::string_view family) {
       return "embed_tokens";
     case PeftKind::litgpt_lora:
       return "query+value";
+    case PeftKind::torchtune_lora:  // recipes/configs/llama3_2/3B_lora_single_device.yaml, 0.4
+      return "q_proj+v_proj+output_proj+w1+w2+w3";
     default:
       return find_row(kLora, family);
   }

@@ -98,17 +98,21 @@ std::string peft_type(std::string name) {
 }
 
 // trace_programs.py: the program's own words.
-void read_program_peft(const JsonNode& node, PeftSpec& peft) {
+void read_program_peft(const JsonNode& node, Implementation program, PeftSpec& peft) {
   const JsonNode method = node.at("method");
+  const bool torchtune = program == Implementation::torchtune;
   if (method.text() == "lora") {
     refuse_unknown_keys(node, {"method", "r", "lora_alpha", "lora_dropout", "targets"});
-    peft = make_peft(PeftKind::litgpt_lora);
+    peft = make_peft(torchtune ? PeftKind::torchtune_lora : PeftKind::litgpt_lora);
     peft.rank = node.at("r").count();
     if (const auto dropout = node.find("lora_dropout")) peft.dropout = dropout->probability();
     for (const JsonNode& target : node.at("targets").items()) peft.targets.push_back(target.text());
     return;
   }
   refuse_unknown_keys(node, {"method"});
+  if (torchtune)
+    throw not_modelled(method,
+                       "torchtune's method '" + printable(method.text()) + "' is not modelled");
   if (method.text() == "adapter")
     peft = make_peft(PeftKind::litgpt_adapter);
   else if (method.text() == "adapter_v2")
@@ -121,7 +125,7 @@ void read_program_peft(const JsonNode& node, PeftSpec& peft) {
 void read_peft(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
   if (draft.job.model.implementation != Implementation::transformers)
-    return read_program_peft(node, draft.job.strategy.peft);
+    return read_program_peft(node, draft.job.model.implementation, draft.job.strategy.peft);
   const auto method = node.find("method");
   draft.job.strategy.peft =
       read_peft_method(node, method ? peft_type(method->text()) : "LORA", method.value_or(node));
@@ -164,6 +168,12 @@ void read_trainable(const JsonNode& node, Draft& draft) {
   } else {
     throw not_modelled(kind, "trainable kind '" + printable(kind.text()) + "' is not modelled");
   }
+}
+
+void read_packed(const JsonNode& node, Draft& draft) { draft.job.strategy.packed = node.boolean(); }
+
+void read_offload(const JsonNode& node, Draft& draft) {
+  draft.job.strategy.offload_activations = node.boolean();
 }
 
 void read_parallel(const JsonNode& node, Draft& draft) {
@@ -211,6 +221,8 @@ constexpr auto kKeys =
                             {"loss", read_loss},
                             {"kernels", read_kernels},
                             {"trainable", read_trainable},
+                            {"packed", read_packed},
+                            {"offload", read_offload},
                             {"parallel", read_parallel}});
 
 // The tracer's DEFAULTS, where they are not memplan's.

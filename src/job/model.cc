@@ -14,6 +14,7 @@ int64_t ModelSpec::extra_or(std::string_view key, int64_t otherwise) const {
 
 Implementation implementation_of(Framework framework) {
   if (framework == Framework::litgpt) return Implementation::litgpt;
+  if (framework == Framework::torchtune) return Implementation::torchtune;
   return Implementation::transformers;
 }
 

@@ -14,6 +14,7 @@ const std::vector<NameRow<Framework>>& names_of<Framework>() {
       {Framework::pytorch, "pytorch", "plain PyTorch: DDP, DataParallel"},
       {Framework::huggingface, "huggingface", "transformers and its Trainer"},
       {Framework::litgpt, "litgpt", "Lightning-AI/litgpt's finetuning scripts on one GPU"},
+      {Framework::torchtune, "torchtune", "torchtune's finetuning recipes on one GPU"},
       {Framework::fsdp2, "fsdp2", "PyTorch fully_shard, torchtitan"},
       {Framework::deepspeed, "deepspeed", "DeepSpeed ZeRO"},
       {Framework::megatron, "megatron", "Megatron-core"},
@@ -231,6 +232,7 @@ const std::vector<NameRow<PeftKind>>& names_of<PeftKind>() {
        "litgpt's LLaMA-Adapter: gated prompts from layer 2"},
       {PeftKind::litgpt_adapter_v2, "litgpt-adapter-v2",
        "the same, with trained norms and a bias and scale for each linear layer"},
+      {PeftKind::torchtune_lora, "torchtune-lora", "torchtune's LoRALinear"},
   };
   return rows;
 }

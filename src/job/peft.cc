@@ -224,6 +224,12 @@ const std::vector<PeftMethodRow>& peft_methods() {
        .dropout_key = "dropout"},
       {.kind = K::litgpt_adapter, .targets = false},
       {.kind = K::litgpt_adapter_v2, .targets = false},
+      {.kind = K::torchtune_lora,
+       .rank_key = "lora_rank",
+       .rank = 8,
+       .alpha_key = "lora_alpha",
+       .alpha = 16,
+       .dropout_key = "lora_dropout"},
   };
   return rows;
 }

@@ -51,11 +51,30 @@ void megatron_names(const ModelSpec& model, FamilyRow& row) {
   row.moe.experts = "mlp.experts";
 }
 
+// torchtune/modules/transformer.py, attention.py and feed_forward.py.
+void torchtune_names(FamilyRow& row) {
+  row.base = {};
+  row.layers = "layers";
+  row.embedding = "tok_embeddings";
+  row.final_norm = "norm";
+  row.head = "output";
+  row.before_attention = "sa_norm";
+  row.before_mlp = "mlp_norm";
+  row.attention.q = "attn.q_proj";
+  row.attention.k = "attn.k_proj";
+  row.attention.v = "attn.v_proj";
+  row.attention.o = "attn.output_proj";
+  row.mlp.gate = "mlp.w1";
+  row.mlp.up = "mlp.w3";
+  row.mlp.down = "mlp.w2";
+}
+
 }  // namespace
 
 void rename_for(const ModelSpec& model, FamilyRow& row) {
   if (model.implementation == Implementation::litgpt) litgpt_names(row);
   if (model.implementation == Implementation::megatron) megatron_names(model, row);
+  if (model.implementation == Implementation::torchtune) torchtune_names(row);
 }
 
 }  // namespace memplan

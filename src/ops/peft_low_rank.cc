@@ -101,6 +101,12 @@ void litgpt_lora(PeftSite& s) {
   s.add("lora_B", {out, s.rank}).dtype.reset();
 }
 
+// torchtune/modules/peft/lora.py, LoRALinear: in the dtype of the model.
+void torchtune_lora(PeftSite& s) {
+  s.add("lora_a.weight", {s.rank, s.in}).dtype.reset();
+  s.add("lora_b.weight", {s.out, s.rank}).dtype.reset();
+}
+
 void adalora(PeftSite& s) {
   s.add("lora_A.default", {s.rank, s.in});
   s.add("lora_B.default", {s.out, s.rank});

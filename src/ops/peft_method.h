@@ -57,6 +57,7 @@ namespace peft_parameters {
 // peft_low_rank.cc
 void lora(PeftSite& s);
 void litgpt_lora(PeftSite& s);
+void torchtune_lora(PeftSite& s);
 void adalora(PeftSite& s);
 void loha(PeftSite& s);
 void lokr(PeftSite& s);

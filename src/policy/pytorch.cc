@@ -1,5 +1,7 @@
 #include "policy/pytorch.h"
 
+#include <utility>
+
 #include "memplan/error.h"
 #include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
@@ -50,6 +52,17 @@ bool modular(const Strategy& s) {
 
 bool wrapped(const Strategy& s) { return s.data_parallel == DataParallelKind::ddp && s.dp > 1; }
 
+constexpr std::string_view kCompiled =
+    "torch.compile: the figures are those of eager execution, a bound from above; the lower end "
+    "keeps of activations what matrix products and attention kernels read in backward";
+
+void add_torchtune(const Job& job, std::vector<std::string>& out) {
+  const Strategy& s = job.strategy;
+  if (s.offload_activations)
+    out.push_back("OffloadActivations with streams: copies to the host end as soon as it waits");
+  if (s.compile) out.emplace_back(kCompiled);
+}
+
 void add_quantization(const Job& job, std::vector<std::string>& out) {
   const Strategy& s = job.strategy;
   std::string stored = "bitsandbytes 0.50 stores all linear layers but the head";
@@ -85,6 +98,7 @@ bool is_eager(Framework framework) {
     case Framework::pytorch:
     case Framework::huggingface:
     case Framework::litgpt:
+    case Framework::torchtune:
       return true;
     case Framework::textbook:
     case Framework::fsdp2:
@@ -164,6 +178,11 @@ void require_modelled(const Job& job) {
   if (modular(s) && s.quantization.kind != QuantKind::none)
     refuse("--data-parallel data-parallel", "replicas of quantized weights are not modelled",
            "use --data-parallel ddp");
+  for (const auto& [given, option] :
+       {std::pair(s.packed, "--packed"), std::pair(s.offload_activations, "--offload-activations")})
+    if (given && s.framework != Framework::torchtune)
+      throw Error(ErrorKind::bad_input, option, "belongs to torchtune's recipes",
+                  "use --framework torchtune, or leave it away");
   if (s.loss == LossKind::torchtitan_chunked && (modular(s) || updates_in_backward(s)))
     refuse("--loss torchtitan-chunked",
            "it runs a backward for each chunk, whose gradients are spent or added up at once",
@@ -212,6 +231,12 @@ std::vector<std::string> assumptions(const Job& job) {
                   ", litgpt of October 2023, its adapters of January 2024");
     return out;
   }
+  if (job.model.implementation == Implementation::torchtune) {
+    out.push_back("operators of torch " + version_text(s.torch) +
+                  ", torchtune 0.4 of November 2024");
+    add_torchtune(job, out);
+    return out;
+  }
   out.push_back("operators of torch " + version_text(s.torch) + " and transformers " +
                 version_text(s.transformers));
   out.push_back(s.keep_outputs
@@ -222,10 +247,7 @@ std::vector<std::string> assumptions(const Job& job) {
     out.push_back("DataParallel: the batch and all replicas' outputs are gathered on GPU 0");
   else if (s.dp > 1)
     out.push_back("DistributedDataParallel with its gradient buckets");
-  if (s.compile)
-    out.push_back(
-        "torch.compile: the figures are those of eager execution, a bound from above; the lower "
-        "end keeps of activations what matrix products and attention kernels read in backward");
+  if (s.compile) out.emplace_back(kCompiled);
   if (s.quantization.kind != QuantKind::none) add_quantization(job, out);
   return out;
 }

@@ -76,6 +76,8 @@ std::vector<Setting> settings_of(const Job& job) {
       {"compute_dtype",
        s.quantization.compute ? SettingValue(name(*s.quantization.compute)) : SettingValue()},
       {"prepare_kbit", s.quantization.prepared},
+      {"packed", s.packed},
+      {"offload_activations", s.offload_activations},
       {"compile", s.compile},
       {"bucket_view", s.gradient_as_bucket_view},
       {"bucket_size", s.bucket_bytes},

@@ -7,11 +7,15 @@ litgpt    Lightning-AI/litgpt in the layout of 2023 (`lit_gpt` on PYTHONPATH): t
           chunked head nor adapters) or {"method": "lora", "r", "lora_alpha", "lora_dropout", "targets": litgpt's words
           without "to_"} or {"method": "adapter" | "adapter_v2"}.
 
+torchtune see trace_torchtune.py.
+
 Configs are HuggingFace's, as in other cases. Targets are a tensor of their own, as these programs' batches hold one.
 """
 import importlib
 
 import torch
+
+import trace_torchtune
 
 CHUNK = 128  # lm_head_chunk_size of litgpt's scripts
 
@@ -89,7 +93,8 @@ class LitGPT:
             yield from getattr(module, "adapter_kv_cache", None) or ()
 
 
-PROGRAMS = {"litgpt": (LitGPT, ("lightning.fabric.plugins.precision", "lit_gpt.lora", "lit_gpt.adapter_v2"))}
+PROGRAMS = {"litgpt": (LitGPT, ("lightning.fabric.plugins.precision", "lit_gpt.lora", "lit_gpt.adapter_v2")),
+            "torchtune": (trace_torchtune.Torchtune, trace_torchtune.MODULES)}
 
 
 def import_program(case):

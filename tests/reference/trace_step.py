@@ -589,7 +589,8 @@ def run_steps(case, mode, history, events):
                         buffers=live_bytes((program or model).buffers()),
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
                         optimizer=live_bytes(optimizer_states(optimizer)) if optimizer else 0)
-                    held["activations"] = ledger.bytes - sum(held.values()) - live_bytes([ids, mask, labels])
+                    given = [ids, mask, labels, *getattr(program, "inputs", {}).values()]
+                    held["activations"] = ledger.bytes - sum(held.values()) - live_bytes(given)
                     result["categories"] = held
                 ledger.enter("backward")
                 if hasattr(optimizer, "fused_backward"):

@@ -4,12 +4,14 @@
 #include <string>
 
 #include "lower/litgpt/litgpt.h"
+#include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
 
 const Family& family(const ModelSpec& model) {
   if (model.implementation == Implementation::litgpt) return litgpt::family(model);
+  if (model.implementation == Implementation::torchtune) return torchtune::family(model);
   for (const auto& families : {llama_families(), variant_families(), classic_families(),
                                moe_families(), encoder_families()}) {
     const auto found = std::find_if(families.begin(), families.end(),

@@ -1,4 +1,5 @@
 // Which loss a model is trained with.
+#include <algorithm>
 #include <string>
 
 #include "lower/huggingface/liger.h"
@@ -41,7 +42,8 @@ Tensor model_loss(Forward& f, const Family& family, const Params& head_params,
                   const Params& embedding, Tensor hidden, Tensor& logits) {
   const Strategy& s = f.job.strategy;
   if (family.program_loss) {
-    if (s.loss != LossKind::cross_entropy)
+    if (s.loss != LossKind::cross_entropy &&
+        std::ranges::find(family.program_losses, s.loss) == family.program_losses.end())
       throw Error(ErrorKind::bad_input, "--loss " + std::string(to_string(s.loss)),
                   std::string(family.name) + " computes its loss itself", "leave --loss away");
     return family.program_loss(f, head_params, embedding, std::move(hidden), logits);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -71,6 +72,7 @@ struct Forward {
   std::vector<Tensor> shared = {};   ///< what a family passes from layer to layer by itself
   std::vector<Tensor> outputs = {};  ///< what the model's output holds beside the logits
   std::vector<Tensor> locals = {};   ///< what model.forward holds and gives to no layer
+  std::vector<Tensor> loop = {};     ///< variables of the training loop that outlive backward
   // What PeftModel.forward holds while the model's runs.
   Tensor prompt_tokens = {};                ///< [b, n]: virtual tokens of prompt learning
   std::vector<Tensor> past = {};            ///< keys and values of the prefix, by layer
@@ -177,6 +179,8 @@ struct Family {
   /// In the place of `loss`, by a program that lets go of the hidden states on the way.
   Tensor (*program_loss)(Forward& f, const Params& head, const Params& embedding, Tensor hidden,
                          Tensor& logits) = nullptr;
+  /// What it can compute beside cross_entropy, which stands for the program's own loss.
+  std::span<const LossKind> program_losses = {};
 };
 
 /// Throws Error{not_modelled} for a family whose forward is not written.

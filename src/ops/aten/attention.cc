@@ -42,6 +42,9 @@ constexpr Kernel kCudnn{.forward = "aten._scaled_dot_product_cudnn_attention.def
                         .scratch = SdpKernel::cudnn,
                         .rng = {1, 1}};
 
+constexpr Kernel kFlex{
+    .forward = "flex_attention", .backward = "flex_attention_backward", .scratch = SdpKernel::flex};
+
 // [b, heads, s, d] laid out as (b, s, heads, d).
 Tensor heads_inside(Session& session, const Shape& sizes, DType dtype) {
   const Shape inner{sizes[0], sizes[2], sizes[1], sizes[3]};
@@ -74,8 +77,8 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
     if (kernel.rng[i] > 0) rng[i] = allocate(session, {kernel.rng[i]}, DType::i64);
   session.ledger.note(kernel.forward);
   if (!tracked) return out;
-  ko = Saved(out, ReadBy::kernel);
   kl = Saved(lse, ReadBy::kernel);
+  ko = Saved(out, ReadBy::kernel);
   for (size_t i = 0; i < rng.size(); ++i)
     if (rng[i]) kr[i] = Saved(rng[i]);
   record({&out}, {&q, &k, &v}, [kernel = &kernel, kq, kk, kv, km, ko, kl, kr](Grads& g) {
@@ -217,10 +220,15 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
       return fused(kCudnn, q, k, v, additive(o.mask, q.dtype()));
     case SdpKernel::efficient:
       return fused(kEfficient, q, k, v, aligned(additive(o.mask, q.dtype())));
+    case SdpKernel::flex:  // is called by itself
     case SdpKernel::math:
       break;
   }
   return math(q, k, v, o);
+}
+
+Tensor flex_attention(const Tensor& q, const Tensor& k, const Tensor& v) {
+  return fused(kFlex, q, k, v, {});
 }
 
 Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "memplan/error.h"
+#include "ops/aten/offload.h"
 #include "ops/aten/ops.h"
 
 namespace memplan::aten {
@@ -65,6 +66,11 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
     slot_->index = session.packing->saved++;
     return;
   }
+  if (session.offloading && session.offloading->active && !session.recomputing) {
+    slot_->offloaded = &session;
+    slot_->index = session.offloading->pack(x);
+    return;
+  }
   slot_->value = x.detach();
   x->storage->mark_kept();
   if (reader == ReadBy::kernel) x->storage->mark_operand();
@@ -76,6 +82,7 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
 }
 
 Tensor Saved::get() const {
+  if (slot_->offloaded) return slot_->offloaded->offloading->unpack(slot_->index);
   if (!slot_->frame) return slot_->value;
   CheckpointFrame& frame = *slot_->frame;
   if (!frame.recomputed) {
@@ -166,6 +173,7 @@ class Engine {
     }
     enter_stretch(0);
     spend_pending();
+    if (session_.offloading) session_.offloading->finish();
     for (Node* node : reached_) {
       node->seen = false;
       node->waiting = 0;
@@ -215,6 +223,7 @@ class Engine {
       for (const auto& [frame, index] : session_.unpacked) frame->tensors[index].reset();
       session_.unpacked.clear();
       for (size_t i = 0; i < grads.out_.size(); ++i) match(grads.out_[i], node.next[i]);
+      if (session_.offloading) session_.offloading->node_done(grads.out_);
       outputs = std::move(grads.out_);
     }
     if (!retain_graph_) node.backward = nullptr;  // what it saved is gone

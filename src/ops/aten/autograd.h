@@ -16,7 +16,8 @@ namespace memplan::aten {
 /// they read again, but never what a kernel of its own (a matrix product, attention) reads.
 enum class ReadBy : uint8_t { pointwise, kernel };
 
-/// A tensor that an operator keeps for its backward. Under a checkpoint it keeps a place in the
+/// A tensor that an operator keeps for its backward. An operator's are kept in the alphabetical
+/// order of their names in derivatives.yaml, its results after its arguments. Under a checkpoint it keeps a place in the
 /// frame instead.
 class Saved {
  public:
@@ -29,7 +30,8 @@ class Saved {
   struct Slot {
     Tensor value;
     Ref<CheckpointFrame> frame;
-    int index = 0;
+    int64_t index = 0;
+    Session* offloaded = nullptr;  ///< to host memory, as tensor number `index`
     int refs = 0;
     Slot() = default;
     Slot(const Slot&) = delete;

@@ -50,8 +50,8 @@ Backward product_backward(std::string_view op, int first, Saved ka, Saved kb, co
 Tensor product(std::string_view op, const Tensor& a, const Tensor& b) {
   const bool tracked = tracks({&a, &b});
   Saved ka, kb;
-  if (tracks(b)) ka = Saved(a, reader(a));
   if (tracks(a)) kb = Saved(b, reader(b));
+  if (tracks(b)) ka = Saved(a, reader(a));
   Tensor out = raw(op, a, b);
   if (tracked) record({&out}, {&a, &b}, product_backward(op, 0, ka, kb, b, false));
   return out;

@@ -84,6 +84,8 @@ Tensor index_pairs(const Tensor& x, const Tensor& rows, const Tensor& columns);
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& lengths, int dim = -1);
 Tensor contiguous(const Tensor& x);
 Tensor cat(std::span<const Tensor> parts, int dim = -1);
+/// torch.stack of two tensors of equal sizes into a new last dimension.
+Tensor stack_last(const Tensor& a, const Tensor& b);
 
 // --- matrix products ----------------------------------------------------------------------------
 
@@ -114,6 +116,9 @@ struct SdpaOptions {
 /// q, k, v: [b, heads, s, d].
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const SdpaOptions& options);
+/// torch.compile(flex_attention), torch 2.5: q, k, v: [b, heads, s, d]; its mask's tensors are the
+/// caller's.
+Tensor flex_attention(const Tensor& q, const Tensor& k, const Tensor& v);
 /// FlashAttention 2's own package: q, k, v [b, s, heads, d].
 Tensor flash_attention_2(const Tensor& q, const Tensor& k, const Tensor& v, double dropout);
 

@@ -147,8 +147,8 @@ Tensor add_in_place(Tensor x, const Tensor& y, Alpha alpha) {
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   Saved ka, kb;
-  if (tracks(b)) ka = Saved(a);
   if (tracks(a)) kb = Saved(b);
+  if (tracks(b)) ka = Saved(a);
   Tensor out = pointwise("aten.mul.Tensor", {&a, &b}, promote(a.dtype(), b.dtype()));
   if (tracks({&a, &b}))
     record({&out}, {&a, &b}, [ka, kb](Grads& g) {

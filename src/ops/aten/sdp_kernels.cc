@@ -132,6 +132,13 @@ std::vector<Tensor> efficient_scratch(const Tensor& q, const Tensor& k, const Te
   return out;
 }
 
+// Inductor's delta and grad_lse_exp2, both realized (torch/_inductor/kernel/flex_attention.py, 2.5,
+// flex_attention_backward).
+std::vector<Tensor> flex_scratch(const Tensor& q) {
+  const Shape rows{q.size(0), q.size(1), q.size(2)};
+  return {allocate(q.session(), rows, DType::f32), allocate(q.session(), rows, DType::f32)};
+}
+
 }  // namespace
 
 bool prefers_cudnn(Version torch, int compute_capability) {
@@ -159,6 +166,8 @@ std::vector<Tensor> sdp_backward_scratch(SdpKernel kernel, const Tensor& q, cons
       return efficient_scratch(q, k, v);
     case SdpKernel::cudnn:
       return cudnn_scratch(q);
+    case SdpKernel::flex:
+      return flex_scratch(q);
     case SdpKernel::math:
       break;
   }

@@ -9,7 +9,7 @@
 
 namespace memplan::aten {
 
-enum class SdpKernel : uint8_t { flash, efficient, cudnn, math };
+enum class SdpKernel : uint8_t { flash, efficient, cudnn, math, flex };
 
 /// Whether torch tries cuDNN's kernel before the others on this GPU (major · 10 + minor).
 bool prefers_cudnn(Version torch, int compute_capability);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/aten/autograd.h"
+#include "ops/aten/offload.h"
 #include "ops/aten/ops.h"
 
 namespace memplan::aten {

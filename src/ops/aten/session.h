@@ -16,6 +16,7 @@
 namespace memplan::aten {
 
 class Session;
+class Offloading;
 
 /// Spends a gradient inside backward: the optimizer's update of this one parameter.
 struct Spend {
@@ -76,6 +77,7 @@ class Session {
   uint64_t next_sequence = 0;
   int stretch = 0;                      ///< nodes made now belong to this repeated stretch; 0: none
   std::vector<int64_t> stretch_counts;  ///< by stretch
+  std::unique_ptr<Offloading> offloading;  ///< torchtune's, where the job offloads
   Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
   Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
   /// What the running node took out of its checkpoint, which keeps nothing for a second time.

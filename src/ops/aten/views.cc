@@ -230,4 +230,16 @@ Tensor cat(std::span<const Tensor> given, int dim) {
   return out;
 }
 
+Tensor stack_last(const Tensor& a, const Tensor& b) {
+  Shape sizes = a.sizes();
+  sizes.at[static_cast<size_t>(sizes.dims++)] = 2;
+  Tensor out = allocate(a.session(), sizes, a.dtype());
+  a.session().ledger.note("aten.stack.default");
+  if (!tracks({&a, &b})) return out;
+  record({&out}, {&a, &b}, [](Grads& g) {  // unbind
+    for (int i = 0; i < 2; ++i) g.set(i, select(g.in(), -1));
+  });
+  return out;
+}
+
 }  // namespace memplan::aten

@@ -4,6 +4,7 @@
 
 #include "lower/huggingface/peft/method.h"
 #include "lower/litgpt/litgpt.h"
+#include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 #include "ops/aten/quantized.h"
 
@@ -127,6 +128,8 @@ void require_peft_forward(const Job& job, const Program& program) {
                 "LoRA's is");
   };
   if (job.model.implementation == Implementation::litgpt) return litgpt::require_modelled(job);
+  if (job.model.implementation == Implementation::torchtune)
+    return torchtune::require_modelled(job);
   if (std::ranges::find(kElsewhere, peft.kind) != kElsewhere.end()) {
     require_prompt_forward(job);
     return;
