@@ -9,12 +9,14 @@
 #include <set>
 #include <utility>
 
+#include "cost/device.h"
 #include "cost/replica.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/quantized.h"
+#include "lower/huggingface/unsloth.h"
 #include "lower/huggingface/versions.h"
 #include "lower/program.h"
 #include "lower/registration.h"
@@ -65,6 +67,7 @@ class Step {
     hf::require_peft_forward(job, program_);
     hf::require_quantized_forward(job, program_);
     hf::require_liger(job);
+    hf::require_unsloth(job);
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
     if (s_.offload_activations) session_.offloading = std::make_unique<aten::Offloading>();
@@ -218,6 +221,7 @@ class Step {
     hf::Forward f{
         .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
     f.shared_peft = walked_.front().params.get();
+    f.capacity = first_capacity();
     f.batch = s_.micro_batch;
     f.sequence = s_.sequence;
     f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
@@ -243,6 +247,16 @@ class Step {
     fixed_ = checked_add(fixed_, out_.inputs.count());
     add_virtual_tokens(f);
     return f;
+  }
+
+  // What is left for tensors by the driver, the libraries and forward's cuBLAS handle.
+  std::optional<int64_t> first_capacity() const {
+    const GpuSpec& gpu = job_.cluster.gpu;
+    if (job_.backend == Backend::cpu || !gpu.cuda) return {};
+    const DeviceMemory outside = outside_framework(job_);
+    const Bytes left = gpu.memory - outside.context - outside.libraries - outside.nccl -
+                       pytorch::cublas_workspace(gpu);
+    return (left + out_.optimizer + out_.gradients).count();
   }
 
   // Gradients that a loss with a backward of its own has left in the forward.

@@ -197,12 +197,9 @@ void require_modelled(const Job& job) {
   if (liger && (s.compile || modular(s)))
     refuse(s.compile ? "--compile" : "--data-parallel data-parallel",
            "Liger-Kernel's functions are not modelled there", "leave one of them away");
-  // unsloth_zoo/fused_losses/cross_entropy_loss.py, get_chunk_size, 2026.10
-  if (s.loss == LossKind::unsloth)
-    refuse("--loss unsloth",
-           "Unsloth sizes its chunks by the memory that is free when it first runs, and compiles "
-           "them: neither can be told",
-           "use --loss liger, or --loss cross-entropy");
+  if (s.loss == LossKind::unsloth && (s.compile || modular(s)))
+    refuse(s.compile ? "--compile" : "--data-parallel data-parallel",
+           "Unsloth's loss is not modelled there", "leave one of them away");
 }
 
 std::vector<std::string> not_modelled(const Job& job) {
@@ -217,6 +214,12 @@ std::vector<std::string> not_modelled(const Job& job) {
         "which buffers Inductor fuses away and reuses, and what the min-cut partitioner makes "
         "again "
         "in backward");
+  if (job.strategy.loss == LossKind::unsloth) {
+    out.push_back(
+        "Unsloth's kernels of norms, rotary embedding, MLPs and LoRA, and its checkpointing with "
+        "offload: the model's forward is transformers'");
+    out.push_back("fast_cross_entropy_loss, which Unsloth runs with UNSLOTH_RETURN_LOGITS=1");
+  }
   if (modular(job.strategy))
     out.push_back("when a replica's weights are dropped in backward: they are counted to its end");
   out.push_back("step time");
@@ -248,6 +251,10 @@ std::vector<std::string> assumptions(const Job& job) {
   else if (s.dp > 1)
     out.push_back("DistributedDataParallel with its gradient buckets");
   if (s.compile) out.emplace_back(kCompiled);
+  if (s.loss == LossKind::unsloth)
+    out.push_back(
+        "unsloth_zoo 2026.10.9 without UNSLOTH_* settings; a chunk of logits is at most half of "
+        "what the GPU had free at the first loss, without optimizer states");
   if (s.quantization.kind != QuantKind::none) add_quantization(job, out);
   return out;
 }

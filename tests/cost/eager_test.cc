@@ -222,7 +222,10 @@ TEST_CASE("what eager PyTorch does not do is refused by name") {
   };
   CHECK(refused([](Strategy& s) { s.tp = 2; }));
   CHECK(refused([](Strategy& s) { s.zero = 3; }));
-  CHECK(refused([](Strategy& s) { s.loss = LossKind::unsloth; }));
+  CHECK(refused([](Strategy& s) {
+    s.loss = LossKind::unsloth;
+    s.torch = {2, 7, 1};
+  }));
   CHECK(refused([](Strategy& s) { s.transformers = {4, 43, 4}; }));
   CHECK_FALSE(refused([](Strategy&) {}));
 }

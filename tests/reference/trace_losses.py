@@ -12,6 +12,10 @@ few lines around it are here, in the order, and with the lifetimes of variables,
   litgpt-chunked      the same: finetune/lora.py, the head in chunks of 128 tokens
                       In both Fabric's wrapper (lightning/fabric/wrappers.py) turns what the model returns to fp32.
   liger               Liger-Kernel 0.8: the patched forward of the model, LigerFusedLinearCrossEntropy; mode cpu
+  unsloth             unsloth_zoo 2026.10: unsloth_fused_ce_loss as unsloth's LlamaForCausalLM calls it, on the hidden
+                      states of transformers' own model; mode cpu. It takes the way it takes on a GPU of compute
+                      capability 8 with memory to spare: Triton's kernels are left out like Liger's, and products that
+                      PyTorch has for CUDA alone give tensors of their shapes.
 
 For the "kernels" of a case: "liger" patches norms, rotary embedding and MLPs as transformers' Trainer does with
 use_liger_kernel; mode cpu. Liger's Triton kernels, which take their buffers from the caller and allocate none, do not
@@ -19,6 +23,8 @@ run: the numbers are garbage, the tensors are Liger's own.
 """
 import importlib
 import importlib.metadata
+import importlib.util
+import sys
 import types
 
 import torch
@@ -91,6 +97,55 @@ def litgpt_chunked(library, model, inputs, ids, chunks):
     return library.chunked_cross_entropy(logits, ids[..., 1:]), logits
 
 
+def unsloth(library, model, inputs, ids, chunks):
+    outputs = model.model(**inputs)
+    hidden_states = outputs[0]
+    loss = library.unsloth_fused_ce_loss(
+        trainer=None, hidden_states=hidden_states, lm_head_weight=model.lm_head.weight, lm_head_bias=None, labels=ids,
+        logit_softcapping=0, logit_scale_multiply=0, logit_scale_divide=0)
+    return loss, None
+
+
+def load_unsloth():
+    """unsloth_zoo's losses without the package's own start, which wants an accelerator and patches transformers."""
+    package = importlib.util.find_spec("unsloth_zoo")
+    for name, contents in (
+            ("", dict(__path__=package.submodule_search_locations)),
+            (".device_type", dict(DEVICE_TYPE="cuda")),
+            (".tiled_mlp", dict(_default_target_gb=lambda device: 64.0)),  # half of what is free
+            (".temporary_patches", {}),
+            (".temporary_patches.common", dict(
+                UNSLOTH_ENABLE_LOGGING=False, UNSLOTH_COMPILE_DISABLE=False, torch_compile_options={}, logger=None,
+                CHUNK_ALIGN_ROWS=0, chunk_row_bounds=None))):
+        module = sys.modules["unsloth_zoo" + name] = types.ModuleType("unsloth_zoo" + name)
+        vars(module).update(contents)
+    library = importlib.import_module("unsloth_zoo.fused_losses.cross_entropy_loss")
+    fused = importlib.import_module("unsloth_zoo.fused_losses.fused_linear")
+    skip_triton()
+    fused._use_triton = fused._flash_ce_ok = fused._fp32_out_ok = lambda *args: True
+    fused._logits_mode = lambda device, dtype: (dtype in fused._HALF, False)
+    fused._launch = lambda device, kernel: kernel()
+
+    def on_cuda(body):
+        def run(*args):
+            torch.Tensor.is_cuda = property(lambda tensor: True)
+            try:
+                return body(*args)
+            finally:
+                del torch.Tensor.is_cuda
+        return run
+    BODIES["unsloth_zoo.fused_linear_ce_v2.default"] = on_cuda(fused._OPS["ce_impl"])
+    BODIES["unsloth_zoo.fused_linear_scale_rows.default"] = on_cuda(fused._OPS["scale_rows_impl"])
+    STAND_INS["aten.mm.dtype"] = lambda a, b, dtype: a.new_empty(a.shape[0], b.shape[1], dtype=dtype)
+    for name in ("aten.mm.dtype_out", "aten.addmm.dtype_out"):
+        STAND_INS[name] = lambda *args, out: out
+    return library
+
+
+# What a loss brings along: operators that are programs of others, by their bodies, and operators without a CPU kernel.
+BODIES, STAND_INS = {}, {}
+
+
 def skip_triton():
     from triton.runtime.jit import JITFunction
     JITFunction.run = lambda *args, **kwargs: None
@@ -110,7 +165,7 @@ def patch_kernels(model, name):
     patch_with_liger(model, rope=True, rms_norm=True, mlp=True)
 
 
-# name: (package, module of its loss, the function above)
+# name: (package, module of its loss or what loads it, the function above)
 LOSSES = {
     "torchtune-chunked": ("torchtune", "torchtune.modules.loss", torchtune_chunked),
     "torchtune-linear": ("torchtune", "torchtune.modules.loss.cross_entropy_loss", torchtune_linear),
@@ -119,13 +174,15 @@ LOSSES = {
     "litgpt-full": ("litgpt", "litgpt.utils", litgpt_full),
     "litgpt-chunked": ("litgpt", "litgpt.utils", litgpt_chunked),
     "liger": ("liger_kernel", "liger_kernel.transformers", None),
+    "unsloth": ("unsloth_zoo", load_unsloth, unsloth),
 }
 
 
 def load(plan):
     """(package, its version, what install() needs): imports everything, for tensors are not counted yet."""
     package, module, compute = LOSSES[plan["name"]]
-    return package, importlib.metadata.version(package), (importlib.import_module(module), compute, plan.get("chunks", 8))
+    library = module() if callable(module) else importlib.import_module(module)
+    return package, importlib.metadata.version(package), (library, compute, plan.get("chunks", 8))
 
 
 def install(model, loaded):

@@ -97,8 +97,14 @@ import weakref
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+try:
+    from torch.utils._pytree import tree_leaves
+except ImportError:  # torch 2.0
+    from torch.utils._pytree import tree_flatten
+    def tree_leaves(tree):
+        return tree_flatten(tree)[0]
 
 import trace_losses
 import trace_programs
@@ -131,6 +137,8 @@ class StorageLedger(TorchDispatchMode):
         self.peak, self.peak512, self.peak_at = {}, {}, {}
         self.events = None  # while a list: what --events prints
         self.modules = []   # names of the modules whose forward is running
+        self.polled = torch.__version__.startswith("2.0.")
+        self.in_body = False  # of an operator that is a program of another package
 
     def track(self, tensor):
         if not isinstance(tensor, torch.Tensor):
@@ -140,13 +148,19 @@ class StorageLedger(TorchDispatchMode):
         except (NotImplementedError, RuntimeError):
             return
         key = storage._cdata
-        if key in self.live and self.live[key][1]() is storage:
+        if key in self.live and (self.polled or self.live[key][1]() is storage):
             self._resize(key, storage)
             return
         n = storage.nbytes()
-        self.live[key] = [n, weakref.ref(storage)]
+        self.live[key] = [n, (StorageWeakRef if self.polled else weakref.ref)(storage)]
         self._add(n)
-        weakref.finalize(storage, self._free, key)
+        if not self.polled:
+            weakref.finalize(storage, self._free, key)
+
+    def poll(self):
+        """Frees what is gone, where a storage's Python object goes before it (torch 2.0)."""
+        for key in [key for key, (_, ref) in self.live.items() if ref.expired()]:
+            self._free(key)
 
     def _add(self, n, sign=1):
         self.bytes += sign * n
@@ -165,6 +179,8 @@ class StorageLedger(TorchDispatchMode):
             self._add(entry[0], -1)
 
     def enter(self, phase):
+        if self.polled:
+            self.poll()
         self.phase = phase
         self.peak[phase], self.peak512[phase], self.peak_at[phase] = self.bytes, self.bytes512, "start"
         self.record("start", None)
@@ -207,7 +223,18 @@ class StorageLedger(TorchDispatchMode):
             from bitsandbytes.backends.default.ops import _gemm_4bit_default_impl
             with self:
                 return _gemm_4bit_default_impl(*args, **(kwargs or {}))
-        out = func(*args, **(kwargs or {}))
+        if str(func) in trace_losses.BODIES:
+            self.in_body = True
+            with self:
+                out = trace_losses.BODIES[str(func)](*args, **(kwargs or {}))
+            self.in_body = False
+            return out
+        if self.in_body and func._can_decompose():  # below autograd, composites arrive whole
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        out = trace_losses.STAND_INS.get(str(func), func)(*args, **(kwargs or {}))
+        if self.polled:
+            self.poll()
         for leaf in tree_leaves(out):
             self.track(leaf)
         if "resize_" in str(func) and args:
@@ -589,6 +616,8 @@ def run_steps(case, mode, history, events):
                         buffers=live_bytes((program or model).buffers()),
                         gradients=live_bytes(p.grad for p in model.parameters() if p.grad is not None),
                         optimizer=live_bytes(optimizer_states(optimizer)) if optimizer else 0)
+                    if ledger.polled:
+                        ledger.poll()
                     given = [ids, mask, labels, *getattr(program, "inputs", {}).values()]
                     held["activations"] = ledger.bytes - sum(held.values()) - live_bytes(given)
                     result["categories"] = held

@@ -4,6 +4,7 @@
 
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
+#include "lower/huggingface/unsloth.h"
 #include "memplan/error.h"
 
 namespace memplan::hf {
@@ -52,6 +53,8 @@ Tensor model_loss(Forward& f, const Family& family, const Params& head_params,
     return family.loss(f, head_params, embedding, hidden, logits);
   if (s.loss == LossKind::liger && f.model.head == ModelHead::causal_lm)
     return liger_loss(f, head_weight(f, head_params, embedding), hidden);
+  if (s.loss == LossKind::unsloth)
+    return unsloth_loss(f, head_weight(f, head_params, embedding), hidden);
   require_program_loss(f, family);
   f.outputs.clear();  // these programs' models return no more than their logits
   const Head head = [&](const Tensor& x) { return lm_logits(f, head_params, embedding, x); };

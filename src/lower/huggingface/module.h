@@ -63,6 +63,9 @@ struct Forward {
   int64_t batch = 1, sequence = 1;
   Tensor ids = {}, padding = {};        ///< input_ids and attention_mask [b, s], int64
   const Params* shared_peft = nullptr;  ///< of what all adapted modules share
+  /// Of the GPU, for tensors: what the ledger may reach in the first step, in which no optimizer
+  /// state and no earlier gradient is there yet, though it counts them. Empty: not on a GPU.
+  std::optional<int64_t> capacity = {};
   Tensor labels = {};  ///< a classifier's [b], a program's own [b, s], int64; others' are the ids
   // The local variables of model.forward.
   Tensor inputs_embeds = {}, position_ids = {};

@@ -29,6 +29,8 @@ class Ledger {
  public:
   int64_t live() const { return live_.bytes; }
   const Level& level() const { return live_; }
+  /// The most bytes that the running phase has had so far.
+  int64_t highest() const { return peak_.level.bytes; }
   void add(int64_t bytes) { live_.bytes = checked_add(live_.bytes, bytes); }
   void free(int64_t bytes) { live_.bytes -= bytes; }
   /// Live bytes turn out to be a gradient's, or kept by autograd; negative when they are freed.
