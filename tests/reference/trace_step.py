@@ -41,7 +41,7 @@ A case (defaults in DEFAULTS below):
   weights    dtype that parameters are stored in: "bfloat16", "float16", "float32"
   autocast   dtype of torch.autocast, or null
   attention  "sdpa" or "eager"
-  checkpoint true for HuggingFace gradient checkpointing
+  checkpoint true for HuggingFace gradient checkpointing, not reentrant where transformers lets it be chosen
   dropout    false sets every *_dropout/pdrop of the config to 0
   padding_mask  true passes an attention mask with real padding
   keep_outputs  true if the loop keeps the model's outputs alive in backward
@@ -88,6 +88,7 @@ import contextlib
 import gc
 import gzip
 import importlib.metadata
+import inspect
 import json
 import os
 import sys
@@ -293,7 +294,11 @@ def build_model(case, device, loss=None):
     elif case.get("trainable"):
         freeze(model, case["trainable"])
     if case["checkpoint"]:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable = model.gradient_checkpointing_enable
+        if "gradient_checkpointing_kwargs" in inspect.signature(enable).parameters:
+            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        else:  # transformers before 4.35
+            enable()
     return model, config
 
 
