@@ -79,6 +79,9 @@ class Step {
     hf::Forward f = start();
     Tensor loss, logits;
     session_.ledger.enter(Phase::forward);
+    // transformers compiles the model, torchtune each layer and the loss.
+    const bool whole = s_.compile && job_.model.implementation == Implementation::transformers;
+    const aten::Compiled inside(session_, whole);
     std::optional<ReplicaStep> replica;
     if (role_ != Replica::alone) replica.emplace(replica_step());
     if (replica) replica->broadcast();
@@ -389,6 +392,7 @@ class Step {
     out_.forward = of(Phase::forward);
     out_.backward = of(Phase::backward);
     out_.step = of(Phase::step);
+    out_.certain = Bytes(session_.ledger.certain());
     if (role_ == Replica::other) return;
     const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;

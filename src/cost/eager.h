@@ -25,6 +25,7 @@ struct EagerStep {
   Bytes buckets;      ///< DDP's
   Bytes activations;  ///< at the end of forward: all that is none of the above
   Bytes spent;        ///< the largest gradient that an update in backward spends
+  Bytes certain;      ///< the highest moment that torch.compile cannot avoid
   Bytes operands;     ///< of them, what matrix products and attention kernels read in backward
   EagerPeak forward, backward, step;
 };

@@ -21,7 +21,7 @@ struct PhaseRow {
 Bytes floor_of(const EagerStep& step) {
   const Bytes kept =
       step.weights + step.gradients + step.optimizer + step.buffers + step.inputs + step.operands;
-  return std::max(kept, step.step.bytes);
+  return std::max({kept, step.step.bytes, step.certain});
 }
 
 RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica) {

@@ -65,7 +65,8 @@ Tensor torchtune_shifted_labels(const Tensor& labels) {
   return make(labels.session(), "aten.cat.default", labels.sizes(), DType::i64);
 }
 
-Tensor torchtune_chunked_loss(const std::vector<Tensor>& logits, const Tensor& labels) {
+Tensor torchtune_chunked_loss(const std::vector<Tensor>& logits, const Tensor& labels,
+                              bool compiled) {
   const Tensor valid = count_valid(labels);
   std::vector<int64_t> lengths;
   for (const Tensor& chunk : logits) lengths.push_back(chunk.size(1));
@@ -75,7 +76,9 @@ Tensor torchtune_chunked_loss(const std::vector<Tensor>& logits, const Tensor& l
   Tensor total;
   for (size_t i = 0; i < logits.size(); ++i) {
     Tensor loss;
-    {
+    if (compiled) {
+      loss = compiled_cross_entropy(scores[i], targets[i]);
+    } else {
       const Tensor wide = to(scores[i], DType::f32);
       loss = cross_entropy(wide, targets[i], Reduction::sum);
     }

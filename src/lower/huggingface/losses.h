@@ -26,7 +26,8 @@ std::vector<int64_t> tensor_split_lengths(int64_t size, int64_t count);
 std::vector<Tensor> torchtune_chunked_output(Tensor hidden, const Head& head, int64_t chunks);
 /// torchtune 0.6, modules/loss/ce_chunked_output_loss.py, CEWithChunkedOutputLoss: logits of chunks
 /// and all labels [b, s], already shifted.
-Tensor torchtune_chunked_loss(const std::vector<Tensor>& logits, const Tensor& labels);
+Tensor torchtune_chunked_loss(const std::vector<Tensor>& logits, const Tensor& labels,
+                              bool compiled = false);
 /// torch.hstack of the labels [b, s] but the first and a column of ignored ones, as torchtune 0.6's
 /// recipes shift them.
 Tensor torchtune_shifted_labels(const Tensor& labels);

@@ -34,7 +34,7 @@ Tensor loss(hf::Forward& f, const hf::Params& head, const hf::Params& embedding,
   if (s.loss == LossKind::torchtune_chunked) {
     const std::vector<Tensor> chunks =
         hf::torchtune_chunked_output(std::move(hidden), project, s.loss_chunks);
-    out = hf::torchtune_chunked_loss(chunks, hf::torchtune_shifted_labels(f.labels));
+    out = hf::torchtune_chunked_loss(chunks, hf::torchtune_shifted_labels(f.labels), s.compile);
   } else {
     Tensor logits;
     {
@@ -45,7 +45,8 @@ Tensor loss(hf::Forward& f, const hf::Params& head, const hf::Params& embedding,
     const Tensor labels = hf::torchtune_shifted_labels(f.labels);
     const int64_t tokens = labels.elements();
     const Tensor rows = view(logits, {tokens, logits.size(-1)});
-    out = cross_entropy(rows, view(labels, {tokens}));
+    const Tensor targets = view(labels, {tokens});
+    out = s.compile ? compiled_cross_entropy(rows, targets) : cross_entropy(rows, targets);
   }
   out = mul(out, f.loop[kCurrentTokens]);
   f.loop[kCurrentLoss] = out;

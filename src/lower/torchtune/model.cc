@@ -111,6 +111,7 @@ Tensor feed_forward(const Forward& f, const Params& p, const Tensor& x) {
 
 // TransformerSelfAttentionLayer.forward
 Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& x) {
+  const Compiled inside(f.session, f.job.strategy.compile);
   Tensor h = norm(f, p, f.row.before_attention, x);
   const Tensor attn_out = attention(f, p, h);
   h = add(attn_out, x);

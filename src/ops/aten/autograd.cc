@@ -73,7 +73,7 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
   }
   slot_->value = x.detach();
   x->storage->mark_kept();
-  if (reader == ReadBy::kernel) x->storage->mark_operand();
+  if (reader == ReadBy::kernel || session.ledger.compiled == 0) x->storage->mark_operand();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
     tensors.push_back(slot_->value);
@@ -120,6 +120,7 @@ void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward 
   node->session = &session;
   node->sequence = session.next_sequence++;
   node->stretch = session.stretch;
+  node->compiled = session.ledger.compiled;
   node->outputs = static_cast<int>(outputs.size());
   node->backward = std::move(backward);
   for (const Tensor& x : inputs) {
@@ -168,9 +169,13 @@ class Engine {
       std::pop_heap(ready_.begin(), ready_.end(), later);
       Node* node = ready_.back();
       ready_.pop_back();
-      if (node->leaf == nullptr) enter_stretch(node->stretch);
+      if (node->leaf == nullptr) {
+        enter_region(node->compiled);
+        enter_stretch(node->stretch);
+      }
       evaluate(*node);
     }
+    enter_region(0);
     enter_stretch(0);
     spend_pending();
     if (session_.offloading) session_.offloading->finish();
@@ -210,6 +215,14 @@ class Engine {
     stretch_ = stretch;
     if (stretch > 0)
       session_.ledger.begin_repeat(session_.stretch_counts[static_cast<size_t>(stretch) - 1]);
+  }
+
+  // A compiled region gives its gradients all at once: their hooks run behind it.
+  void enter_region(int region) {
+    if (region == session_.ledger.compiled) return;
+    session_.ledger.compiled = 0;
+    for (Leaf* leaf : std::exchange(deferred_, {})) spend(*leaf);
+    session_.ledger.compiled = region;
   }
 
   void evaluate(Node& node) {
@@ -273,7 +286,10 @@ class Engine {
     if (!leaf.spend) return leaf.grad->storage->mark_gradient(leaf.copies);
     // Of equal layers each spends its own before the next has one.
     leaf.grad->storage->mark_gradient(1);
-    if (leaf.spend->when == Spend::When::accumulated) return spend(leaf);
+    if (leaf.spend->when == Spend::When::accumulated) {
+      if (session_.ledger.compiled != 0) return deferred_.push_back(&leaf);
+      return spend(leaf);
+    }
     pending_ = &leaf;
   }
 
@@ -291,6 +307,7 @@ class Engine {
   Session& session_;
   bool retain_graph_;
   std::vector<Node*> ready_, reached_;
+  std::vector<Leaf*> deferred_;
   Leaf* pending_ = nullptr;  // its gradient waits for the next one
   int stretch_ = 0;
 };

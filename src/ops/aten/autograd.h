@@ -17,8 +17,8 @@ namespace memplan::aten {
 enum class ReadBy : uint8_t { pointwise, kernel };
 
 /// A tensor that an operator keeps for its backward. An operator's are kept in the alphabetical
-/// order of their names in derivatives.yaml, its results after its arguments. Under a checkpoint it keeps a place in the
-/// frame instead.
+/// order of their names in derivatives.yaml, its results after its arguments. Under a checkpoint it
+/// keeps a place in the frame instead.
 class Saved {
  public:
   Saved() = default;

@@ -108,4 +108,24 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, Reduction reduc
   return nll_loss(log_probabilities, labels, reduction);
 }
 
+Tensor compiled_cross_entropy(const Tensor& logits, const Tensor& labels) {
+  Session& session = logits.session();
+  const Tensor out = allocate(session, {}, DType::f32);
+  const Tensor highest = allocate(session, {logits.size(0), 1}, DType::f32);
+  const Tensor log_sum = allocate(session, {logits.size(0), 1}, DType::f32);
+  session.ledger.note("CompiledFunction");
+  if (!tracks(logits)) return out;
+  std::vector<Saved> kept;
+  for (const Tensor& x : {logits, labels, highest, log_sum}) kept.emplace_back(x, ReadBy::kernel);
+  Tensor result = out;
+  record({&result}, {&logits}, [kept](Grads& g) {
+    std::vector<Tensor> read;
+    for (const Saved& x : kept) read.push_back(x.get());
+    Tensor grad = allocate(g.session(), read.front().sizes(), read.front().dtype());
+    g.session().ledger.note("CompiledFunctionBackward");
+    g.set(0, std::move(grad));
+  });
+  return result;
+}
+
 }  // namespace memplan::aten

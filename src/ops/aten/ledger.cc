@@ -30,6 +30,7 @@ void Ledger::end_repeat() {
   }
   if (peak_.level.bytes <= outer_.level.bytes) peak_ = outer_;
   repeat_ = 0;
+  if (compiled == 0) note_certain();
 }
 
 }  // namespace memplan::aten

@@ -1,6 +1,7 @@
 // Live bytes of a program as it runs, and the operator at which each phase is highest.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string_view>
@@ -42,7 +43,14 @@ class Ledger {
   /// An operator has just run: its outputs exist and nothing it was given is gone yet.
   void note(std::string_view op) {
     if (live_.bytes > peak_.level.bytes) peak_ = {live_, op};
+    if (compiled == 0) note_certain();
   }
+
+  /// The number of the region that runs, which torch.compile makes anew; 0: none. What lives within
+  /// it is not certain, and of what it keeps for backward only operands are.
+  int compiled = 0;
+  /// The highest moment of all phases outside of such regions, without what is not certain.
+  int64_t certain() const { return certain_; }
 
   void begin_repeat(int64_t count);
   void end_repeat();
@@ -53,7 +61,12 @@ class Ledger {
   void leave();
 
  private:
+  void note_certain() {
+    if (repeat_ == 0) certain_ = std::max(certain_, live_.bytes - (live_.kept - live_.operands));
+  }
+
   Level live_;
+  int64_t certain_ = 0;
   Peak peak_;   // of the running phase, or of the running stretch
   Peak outer_;  // of the phase, while a stretch runs
   int64_t repeat_ = 0;

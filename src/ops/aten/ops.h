@@ -126,6 +126,10 @@ enum class Reduction : uint8_t { mean, sum, none };
 /// nn.functional.cross_entropy: logits [N, V], labels [N]. Not reduced, it is [N].
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels,
                      Reduction reduction = Reduction::mean);
+/// torch.compile of that, summed, of logits.float(): it keeps the logits themselves and two
+/// statistics of each row, and makes nothing of their size but their gradient (torch 2.5,
+/// torch/_functorch/partitioners.py with Inductor's decompositions).
+Tensor compiled_cross_entropy(const Tensor& logits, const Tensor& labels);
 
 // --- writing into tensors -----------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "memplan/job.h"
@@ -75,11 +76,12 @@ class Session {
 
   bool grad_enabled = true;
   uint64_t next_sequence = 0;
+  int compiled_regions = 0;
   int stretch = 0;                      ///< nodes made now belong to this repeated stretch; 0: none
   std::vector<int64_t> stretch_counts;  ///< by stretch
   std::unique_ptr<Offloading> offloading;  ///< torchtune's, where the job offloads
-  Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
-  Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
+  Ref<CheckpointFrame> packing;            ///< forward of a checkpoint runs
+  Ref<CheckpointFrame> recomputing;        ///< forward of a checkpoint runs again
   /// What the running node took out of its checkpoint, which keeps nothing for a second time.
   std::vector<std::pair<Ref<CheckpointFrame>, size_t>> unpacked;
 
@@ -110,6 +112,21 @@ class Session {
 
   std::vector<std::unique_ptr<Leaf>> leaves_, required_;
   std::vector<std::pair<Leaf*, Tensor>> cast_cache_;
+};
+
+/// Runs within torch.compile, where `on`, for the lifetime of the guard.
+class Compiled {
+ public:
+  Compiled(Session& session, bool on) : session_(session), before_(session.ledger.compiled) {
+    if (on) session.ledger.compiled = ++session.compiled_regions;
+  }
+  ~Compiled() { session_.ledger.compiled = before_; }
+  Compiled(const Compiled&) = delete;
+  Compiled& operator=(const Compiled&) = delete;
+
+ private:
+  Session& session_;
+  int before_;
 };
 
 /// Runs with autograd off for the lifetime of the guard.

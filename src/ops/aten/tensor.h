@@ -143,6 +143,7 @@ struct Node {
   Session* session = nullptr;
   uint64_t sequence = 0;
   int stretch = 0;
+  int compiled = 0;  ///< region of torch.compile that made it; 0: none
   Leaf* leaf = nullptr;
   std::vector<Edge> next;
   Backward backward;
