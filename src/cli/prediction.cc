@@ -24,10 +24,11 @@ Bytes most_gradients(const EagerStep& s) {
   return std::max({s.forward.gradients, s.backward.gradients, s.step.gradients, s.spent});
 }
 
-constexpr std::array<Figure<EagerStep>, 11> kStepFigures{{
+constexpr std::array<Figure<EagerStep>, 12> kStepFigures{{
     {"parameters", [](const EagerStep& s) { return FigureValue(s.parameters); }},
     {"trainable", [](const EagerStep& s) { return FigureValue(s.trainable); }},
     {"optimizer", [](const EagerStep& s) { return FigureValue(s.optimizer.count()); }},
+    {"initial", [](const EagerStep& s) { return FigureValue((s.weights + s.buffers).count()); }},
     {"gradients", [](const EagerStep& s) { return FigureValue(most_gradients(s).count()); }},
     {"activations", [](const EagerStep& s) { return FigureValue(s.activations.count()); }},
     {"peak.forward", [](const EagerStep& s) { return FigureValue(s.forward.bytes.count()); }},
@@ -92,6 +93,20 @@ Job walked(Job job) {
   return job;
 }
 
+// An interval, which torch.compile gives, stands for its upper end where it is as narrow as this.
+constexpr int64_t kNarrowPercent = 5;
+
+Plan one_answer(Plan plan) {
+  const RankPlan& rank = worst(plan);
+  const Bytes upper = rank.memory.allocated;
+  if (checked_mul(rank.below.count(), 100) > checked_mul(upper.count(), kNarrowPercent))
+    throw Error(ErrorKind::not_modelled, "",
+                "torch.compile is answered by an interval, from " +
+                    format_bytes(upper - rank.below) + " to " + format_bytes(upper) +
+                    ": no figure is held against it");
+  return plan;
+}
+
 void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
   try {
     if (one.bench) {
@@ -101,7 +116,7 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
     }
     const std::optional<Job>& job = by == Answered::by_size && one.model ? one.model : one.job;
     if (!job) throw Error(ErrorKind::not_modelled, "", one.refused);
-    if (by != Answered::by_size && job->strategy.compile)
+    if (by == Answered::by_step && job->strategy.compile)
       throw Error(ErrorKind::not_modelled, "",
                   "torch.compile is answered by an interval: no figure is held against it");
     if (by == Answered::by_size)
@@ -109,7 +124,7 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
     else if (by == Answered::by_step)
       fill_all(eager_step(walked(*job)), kStepFigures, figures);
     else
-      fill_all(predict(*job), kPlanFigures, figures);
+      fill_all(one_answer(predict(*job)), kPlanFigures, figures);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::device_fault) throw;
     for (CaseFigure* figure : figures) figure->refused = error.problem();

@@ -7,6 +7,7 @@
 #include "input/peft_config.h"
 #include "input/published_fields.h"
 #include "input/published_megatron.h"
+#include "input/published_torchtune.h"
 
 namespace memplan {
 namespace {
@@ -138,43 +139,6 @@ Job read_litgpt(const JsonNode& line) {
   return job;
 }
 
-constexpr auto kTorchtuneTargets = std::to_array<TargetName>(
-    {{"q_proj", "q_proj"}, {"k_proj", "k_proj"}, {"v_proj", "v_proj"}, {"output_proj", "o_proj"}});
-
-// Weights alone, before the first step: what is trained on does not matter.
-Job torchtune_init(const JsonNode& line) {
-  Job job;
-  require_one_gpu(line);
-  job.model = published_model(line);
-  Strategy& s = job.strategy;
-  s.framework = Framework::pytorch;
-  s.precision = published_precision(line);
-  s.sequence = 1;
-  s.attention = AttentionKind::sdpa;
-  if (const auto peft = peft_of(line)) s.peft = described_lora(*peft, kTorchtuneTargets);
-  place_on_any_gpu(job);
-  return job;
-}
-
-Job read_torchtune(const JsonNode& line) {
-  if (published_text(line, "memory_figure").find("init") != std::string::npos)
-    return torchtune_init(line);
-  if (published_flag(line, "act_offload"))
-    throw refusal(line, "torchtune's act_offload is not modelled");
-  Job job = one_gpu_job(line, Framework::pytorch);
-  Strategy& s = job.strategy;
-  s.sequence = published_sequence(line);
-  s.compile = published_flag(line, "compile");
-  s.optimizer_in_backward = published_flag(line, "optimizer_in_bwd");
-  if (published_flag(line, "chunked_ce")) s.loss = LossKind::torchtune_chunked;
-  if (const auto peft = peft_of(line)) {
-    if (peft->at("method").text().starts_with("qlora") && s.quantization.kind == QuantKind::none)
-      s.quantization = {QuantKind::nf4, true};
-    s.peft = described_lora(*peft, kTorchtuneTargets);
-  }
-  return job;
-}
-
 // LOMO's Table 1: with an fp32 master copy it is the accounting of mixed-precision papers; LOMO
 // itself is plain PyTorch in fp16.
 Job read_lomo(const JsonNode& line) {
@@ -215,8 +179,8 @@ constexpr auto kTorchtuneFigures = std::to_array<PublishedFigure>({
     {"peak_reserved_gib", "reserved", kGiBytes},
     {"peak_memory_gib", "device", kGiBytes, by_plan, kNoMetric},
     {"peak_memory_gb", "device", kGB, by_plan, kNoMetric},
-    {"allocated_gb", "weights", kGB},
-    {"allocated_gib", "weights", kGiBytes},
+    {"allocated_gb", "initial", kGB, by_step},
+    {"allocated_gib", "initial", kGiBytes, by_step},
 });
 // Printed as GB: 6.74e9 parameters of 2 bytes are 12.55 GiB. States as papers count them, with the
 // fp32 master copy; activations as the PyTorch and transformers of June 2023 kept them.
@@ -238,7 +202,7 @@ constexpr auto kSources = std::to_array<PublishedSource>({
     {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath,
      metamath_model},
     {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt, litgpt_model},
-    {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune},
+    {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune_record},
     {"LOMO", "", kLomoFigures, read_lomo},
     {"NVIDIA/Megatron-LM", "", kMegatronFigures, read_megatron_record},
 });

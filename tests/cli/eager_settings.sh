@@ -7,7 +7,7 @@ job=(fit gpt2 --gpu a100-80g)
 # The textbook framework does not know them, and says what would.
 for option in "--optimizer-impl fused" --optimizer-in-backward "--galore-rank 64" "--clip true" --padding-mask \
   "--loss liger" "--kernels liger" --keep-outputs "--quantization nf4" "--compute-dtype bf16" "--prepare-kbit false" \
-  --compile --bucket-view "--bucket-size 1MiB" \
+  --packed --offload-activations --compile --bucket-view "--bucket-size 1MiB" \
   "--torch-version 2.9" "--transformers-version 4.57.1" "--attention sdpa"; do
   # shellcheck disable=SC2086
   expect 4 "${job[@]}" $option

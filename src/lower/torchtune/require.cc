@@ -7,6 +7,23 @@
 
 namespace memplan::torchtune {
 
+namespace {
+
+// What the builders of models/*/_component_builders.py have no argument for.
+void require_architecture(const ModelSpec& m) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::not_modelled, "--framework torchtune",
+                "torchtune's " + m.family + " has no " + what, "use --framework huggingface");
+  };
+  const bool qwen = m.family == "qwen2", gemma = m.family == "gemma";
+  if (!gemma && checked_mul(m.heads, m.head_dim) != m.hidden) refuse("width of heads of its own");
+  if ((m.attention_bias && !qwen) || m.attention_out_bias || m.mlp_bias) refuse("such biases");
+  if (m.family == "llama" && m.tie_embeddings && m.extra_or("llama3_rope", 0) == 0)
+    refuse("tied embeddings but in Llama 3.2");
+}
+
+}  // namespace
+
 void require_modelled(const Job& job) {
   const Strategy& s = job.strategy;
   const auto refuse = [](const std::string& where, const std::string& problem,
@@ -24,6 +41,11 @@ void require_modelled(const Job& job) {
            "use bf16 or fp32");
   if (s.quantization.kind != QuantKind::none)
     refuse("--quantization", "torchtune's NF4 weights are not modelled yet", "leave it away");
+  if (s.compile && s.offload_activations && s.recompute != Recompute::full)
+    refuse("--compile --offload-activations",
+           "which tensors compiled layers keep, and so what is offloaded, cannot be told",
+           "add --recompute full");
+  require_architecture(job.model);
   if (s.attention != AttentionKind::sdpa)
     refuse("--attention",
            "torchtune calls scaled_dot_product_attention, or flex attention by itself",
