@@ -20,7 +20,9 @@ traces _versions    # releases of transformers and torch
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
 # The modules of other programs, every figure exact.
-expect 0 validate "$reference/torch_traces_programs.jsonl" --bound '*:exact=100%'
+for name in programs torchtune; do
+  expect 0 validate "$reference/torch_traces_$name.jsonl" --bound '*:exact=100%'
+done
 
 # Operators alone on an A100 and an H100, as Liger-Kernel measured them: printed to 0.01 MiB.
 operators=()
