@@ -127,7 +127,8 @@ class Builder {
     s.keep_outputs = framework == Framework::litgpt;  // its loop's variable `logits`
     if (framework == Framework::torchtune) {  // recipes/configs, 0.4: all but a few of them
       s.loss = LossKind::torchtune_chunked;
-      s.optimizer_impl = OptimizerImpl::fused;
+      const Given* optimizer = find("--optimizer");
+      if (!optimizer || optimizer->text == "adamw") s.optimizer_impl = OptimizerImpl::fused;
     }
     for (const char* option : {"--precision", "--attention", "--clip"})
       if (!find(option)) from(key_of(option), origin);

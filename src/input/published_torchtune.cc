@@ -104,7 +104,7 @@ Job read_torchtune_record(const JsonNode& line) {
     throw refusal(line, "torchtune's NF4 weights are not modelled");
   s.optimizer = published_optimizer(line);
   // 92 of the 95 configs of 0.4.0 that name torch.optim.AdamW set "fused: True".
-  s.optimizer_impl = OptimizerImpl::fused;
+  if (s.optimizer == OptimizerKind::adamw) s.optimizer_impl = OptimizerImpl::fused;
   s.optimizer_in_backward = published_flag(line, "optimizer_in_bwd");
   s.recompute = published_recompute(line);
   s.compile = published_flag(line, "compile");

@@ -84,6 +84,7 @@ Forward Forward::arguments() const {
   Forward out = *this;
   out.inputs_embeds.reset();
   out.locals.clear();
+  out.loop.clear();
   out.wrapper_locals.clear();
   if (job.strategy.attention != AttentionKind::flash) out.padding.reset();
   return out;
