@@ -26,7 +26,8 @@ struct EagerStep {
   Bytes activations;  ///< at the end of forward: all that is none of the above
   Bytes spent;        ///< the largest gradient that an update in backward spends
   Bytes certain;      ///< the highest moment that torch.compile cannot avoid
-  Bytes operands;     ///< of them, what matrix products and attention kernels read in backward
+  Bytes operands;  ///< of them, what torch.compile cannot avoid to keep: what kernels of their own
+                   ///< read in backward, and all that is kept outside of what it compiles
   EagerPeak forward, backward, step;
 };
 
