@@ -163,7 +163,9 @@ struct MegatronSpec {
   int64_t micro_batch_group = 0;
 
   bool overlap_p2p = true;  ///< of the interleaved schedule: --no-overlap-p2p-communication
-  std::string cp_communication = "p2p";  ///< --cp-comm-type: of which buffers a step is made
+  /// --cp-comm-type, how context-parallel ranks share keys and values: p2p, round a ring;
+  /// all_gather; a2a, heads exchanged for the sequence (DeepSpeed-Ulysses); a2a+p2p.
+  std::string cp_communication = "p2p";
 
   /// --use-precision-aware-optimizer: moments and master weights in dtypes of their own, in
   /// Strategy::precision; the others are these.

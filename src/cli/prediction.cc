@@ -50,12 +50,24 @@ const RankPlan& worst(const Plan& plan) {
 
 // Of states, what is held all the time; of the rest, the moment of the peak. PyTorch's `active`
 // differs from `allocated` by blocks that another stream still reads.
-constexpr std::array<Figure<Plan>, 11> kPlanFigures{{
+// The last rank's, which Megatron-LM logs.
+Bytes between_steps(const Plan& plan) {
+  const std::vector<PhasePeak>& phases = plan.ranks.back().phases;
+  const auto at = std::ranges::find(phases, "between steps", &PhasePeak::phase);
+  if (at == phases.end())
+    throw Error(ErrorKind::not_modelled, "", "memory between steps is not told apart");
+  return at->allocated;
+}
+
+constexpr std::array<Figure<Plan>, 13> kPlanFigures{{
     {"allocated", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
     {"cuda.allocated",
      [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
     {"cuda.reserved", [](const Plan& p) { return FigureValue(worst(p).memory.reserved.count()); }},
     {"cuda.device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},
+    {"last_rank.allocated",
+     [](const Plan& p) { return FigureValue(p.ranks.back().memory.allocated.count()); }},
+    {"last_rank.after_step", [](const Plan& p) { return FigureValue(between_steps(p).count()); }},
     {"active", [](const Plan& p) { return FigureValue(worst(p).memory.allocated.count()); }},
     {"reserved", [](const Plan& p) { return FigureValue(worst(p).memory.reserved.count()); }},
     {"device", [](const Plan& p) { return FigureValue(worst(p).memory.device.count()); }},

@@ -5,12 +5,14 @@
 
 #include "cost/device.h"
 #include "cost/eager_rank.h"
+#include "cost/megatron_rank.h"
 #include "cost/states.h"
 #include "cost/traffic.h"
 #include "cost/walk.h"
 #include "memplan/error.h"
 #include "memplan/fit.h"
 #include "ops/optimizer.h"
+#include "policy/megatron.h"
 #include "policy/pytorch.h"
 #include "policy/textbook.h"
 #include "schedule/schedules.h"
@@ -19,6 +21,18 @@ namespace memplan {
 namespace {
 
 constexpr size_t kLargestShown = 8;
+
+// What a framework refuses, takes for granted and leaves out.
+struct Policy {
+  void (*require_modelled)(const Job&);
+  std::vector<std::string> (*assumptions)(const Job&);
+  std::vector<std::string> (*not_modelled)(const Job&);
+};
+constexpr Policy kTextbook{textbook::require_modelled, textbook::assumptions,
+                           textbook::not_modelled};
+constexpr Policy kPyTorch{pytorch::require_modelled, pytorch::assumptions, pytorch::not_modelled};
+constexpr Policy kMegatron{megatron::require_modelled, megatron::assumptions,
+                           megatron::not_modelled};
 
 PipelineShape shape_of(const Strategy& s) { return {s.pp, s.vpp, s.micro_batches()}; }
 
@@ -44,11 +58,12 @@ class Predictor {
     plan_.job = job;
     plan_.warnings = check(job);
     eager_ = pytorch::is_eager(job.strategy.framework);
-    (eager_ ? pytorch::require_modelled : textbook::require_modelled)(job);
+    megatron_ = job.strategy.framework == Framework::megatron;
+    policy_ = eager_ ? kPyTorch : megatron_ ? kMegatron : kTextbook;
+    policy_.require_modelled(job);
     plan_.assumptions = job.assumptions;
-    for (std::string& line : (eager_ ? pytorch::assumptions : textbook::assumptions)(job))
-      plan_.assumptions.push_back(std::move(line));
-    plan_.not_modelled = (eager_ ? pytorch::not_modelled : textbook::not_modelled)(job);
+    for (std::string& line : policy_.assumptions(job)) plan_.assumptions.push_back(std::move(line));
+    plan_.not_modelled = policy_.not_modelled(job);
     outside_ = outside_framework(job);
   }
 
@@ -61,9 +76,11 @@ class Predictor {
       const bool module = s.data_parallel == DataParallelKind::data_parallel;
       folded_ = fold(job, module ? checked_mul(s.micro_batch, s.dp) : s.micro_batch);
       count_parameters_and_flops();
-      if (!eager_) tell_unfused_attention();
+      if (!eager_ && !megatron_) tell_unfused_attention();
       if (eager_)
         plan_.ranks = eager_ranks(job, outside_);
+      else if (megatron_)
+        plan_.ranks = megatron_ranks(job, outside_);
       else if (module)
         data_parallel_ranks();
       else
@@ -316,7 +333,8 @@ class Predictor {
   Plan plan_;
   FoldedProgram folded_;
   DeviceMemory outside_;
-  bool eager_ = false;
+  bool eager_ = false, megatron_ = false;
+  Policy policy_ = kTextbook;
 };
 
 }  // namespace

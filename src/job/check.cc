@@ -52,9 +52,14 @@ void check_world(const Job& job) {
                fmt::format("tp × pp × cp must divide the GPUs; nearest: --gpus {}",
                            checked_mul(replica, std::max<int64_t>(1, job.cluster.gpus / replica))));
   if (s.ep > 1) {
-    const int64_t data = checked_mul(s.dp, s.cp);
+    // Experts that fewer tensor-parallel ranks share leave more ranks to divide them over.
+    const int64_t expert_tp = s.megatron.expert_tp > 0 ? s.megatron.expert_tp : s.tp;
+    const int64_t data = product({s.dp, s.cp, s.tp}) / expert_tp;
     if (data % s.ep != 0)
-      impossible("--ep", fmt::format("{} does not divide dp × cp = {}", s.ep, data),
+      impossible("--ep",
+                 expert_tp == s.tp
+                     ? fmt::format("{} does not divide dp × cp = {}", s.ep, data)
+                     : fmt::format("{} does not divide dp × cp × tp / expert tp = {}", s.ep, data),
                  fmt::format("nearest that does: {}", nearest_divisor(data, s.ep)));
   }
 }
@@ -77,14 +82,16 @@ void check_interleaving(const Strategy& s) {
   if (s.pp == 1 || s.schedule != ScheduleKind::one_f1b)
     impossible("--vpp", "virtual stages belong to the 1f1b schedule with --pp above 1",
                "leave --vpp away");
-  if (s.micro_batches() % s.pp != 0)
-    impossible(
-        "--vpp",
-        fmt::format("interleaving runs groups of pp {} micro-batches, and {} are none of them",
-                    s.pp, s.micro_batches()),
-        fmt::format(
-            "nearest global batch: {}",
-            product({s.micro_batch, s.dp, s.pp, std::max<int64_t>(1, s.micro_batches() / s.pp)})));
+  // Megatron-core's groups may end with a smaller one of at least pp micro-batches.
+  const int64_t group = s.megatron.micro_batch_group > 0 ? s.megatron.micro_batch_group : s.pp;
+  const int64_t rest = s.micro_batches() % group;
+  if (group == s.pp ? rest != 0 : rest > 0 && rest < s.pp)
+    impossible("--vpp",
+               fmt::format("interleaving runs groups of {} micro-batches, and {} are none of them",
+                           group, s.micro_batches()),
+               fmt::format("nearest global batch: {}",
+                           product({s.micro_batch, s.dp, s.pp,
+                                    std::max<int64_t>(1, s.micro_batches() / s.pp)})));
 }
 
 void check_model_cuts(const Job& job) {

@@ -144,7 +144,7 @@ TensorId attend(Graph& g, const FamilyRow& row, const ModelSpec& model, const Qu
 
 TensorId attention_block(Graph& g, const FamilyRow& row, const ModelSpec& model, TensorId x,
                          TensorId memory) {
-  if (row.attention.form == AttentionForm::latent) return latent_attention_block(g, model, x);
+  if (row.attention.form == AttentionForm::latent) return latent_attention_block(g, row, model, x);
   const TensorId inside = enter_tensor_parallel(g, x);
   const TensorId source = memory == kNoTensor ? inside : enter_tensor_parallel(g, memory);
   return attend(g, row, model, project(g, row, model, inside, source));

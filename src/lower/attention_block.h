@@ -25,6 +25,6 @@ TensorId attention_block(Graph& g, const FamilyRow& row, const ModelSpec& model,
                          TensorId memory = kNoTensor);
 
 /// Multi-head latent attention (arXiv 2405.04434, section 2.1).
-TensorId latent_attention_block(Graph& g, const ModelSpec& model, TensorId x);
+TensorId latent_attention_block(Graph& g, const FamilyRow& row, const ModelSpec& model, TensorId x);
 
 }  // namespace memplan

@@ -42,6 +42,17 @@ enum class QkNorm : uint8_t {
 
 enum class AttentionForm : uint8_t { separate, fused, latent };
 
+/// Multi-head latent attention's modules: from the hidden width down to a bottleneck, its norm, and
+/// up to the heads; `q` where queries have no bottleneck.
+struct LatentRow {
+  std::string_view q = "self_attn.q_proj";
+  std::string_view q_down = "self_attn.q_a_proj", q_norm = "self_attn.q_a_layernorm",
+                   q_up = "self_attn.q_b_proj";
+  std::string_view kv_down = "self_attn.kv_a_proj_with_mqa", kv_norm = "self_attn.kv_a_layernorm",
+                   kv_up = "self_attn.kv_b_proj";
+  bool norms = true;
+};
+
 struct AttentionRow {
   AttentionForm form = AttentionForm::separate;
   std::string_view q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj";
@@ -54,7 +65,8 @@ struct AttentionRow {
   std::string_view sinks = {};  ///< one learned logit a head
   bool square_output = false;   ///< the output projection is [h, h] whatever the heads' width
   bool transposed = false;      ///< weights are [in, out]
-  bool dropout_after = true;    ///< false: hidden dropout follows the MLP alone
+  LatentRow latent = {};
+  bool dropout_after = true;  ///< false: hidden dropout follows the MLP alone
 };
 
 struct MlpRow {
@@ -67,9 +79,13 @@ struct MlpRow {
 
 struct MoeRow {
   std::string_view router = "mlp.gate", experts = "mlp.experts";
-  bool bias = false;                  ///< of the router and of the experts
-  bool transposed = false;            ///< experts' weights are [E, in, out]
-  std::string_view shared = {};       ///< always-on expert: NAME.gate_proj, .up_proj, .down_proj
+  std::string_view gate_up = "gate_up_proj", down = "down_proj";  ///< of all experts in one
+  bool gated = true;
+  bool bias = false;             ///< of the router and of the experts
+  bool expert_bias = false;      ///< of the experts alone
+  bool transposed = false;       ///< experts' weights are [E, in, out]
+  std::string_view shared = {};  ///< always-on expert: NAME. and what shared_mlp names
+  MlpRow shared_mlp = {.gate = "gate_proj", .up = "up_proj", .down = "down_proj"};
   std::string_view shared_gate = {};  ///< its sigmoid gate
 };
 

@@ -14,7 +14,8 @@
 //                        max_relative_positions [-1], norm_rel_ebd [0]: 1 "layer_norm",
 //                        conv_kernel_size [0], conv_groups [1], embedding_size [hidden],
 //                        pooler_hidden_size [hidden], legacy [1]
-//   megatron_gpt         rms_norm [0], learned_positions [1]
+//   megatron_gpt         rms_norm [0], learned_positions [1], no_positions [0],
+//                        rotary_percent [100], no_latent_norms [0]: of multi-latent attention
 //   t5                   relative_attention_num_buckets [32], tie_word_embeddings [1]: what the
 //                        file says, which scales the decoder's output (the tie is made anyway)
 #include "lower/family_table.h"
@@ -136,6 +137,9 @@ void adapt_falcon(const ModelSpec& model, FamilyRow& row) {
 void adapt_megatron_gpt(const ModelSpec& model, FamilyRow& row) {
   if (model.extra_or("rms_norm", 0) != 0) row.norm = NormKind::rms;
   if (model.extra_or("learned_positions", 1) != 0) row.positions = "embedding.position_embeddings";
+  if (model.mla.kv_lora_rank > 0) row.attention.form = AttentionForm::latent;
+  row.moe.gated = model.gated_mlp;
+  row.moe.expert_bias = model.mlp_bias;
 }
 
 constexpr std::array kTable = {

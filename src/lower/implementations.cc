@@ -43,12 +43,25 @@ void megatron_names(const ModelSpec& model, FamilyRow& row) {
   attention.q_norm = "self_attention.q_layernorm";
   attention.k_norm = "self_attention.k_layernorm";
   attention.transposed = false;
+  attention.latent = {.q = "self_attention.linear_q_proj",
+                      .q_down = "self_attention.linear_q_down_proj",
+                      .q_norm = "self_attention.q_layernorm",
+                      .q_up = "self_attention.linear_q_up_proj",
+                      .kv_down = "self_attention.linear_kv_down_proj",
+                      .kv_norm = "self_attention.kv_layernorm",
+                      .kv_up = "self_attention.linear_kv_up_proj",
+                      .norms = model.extra_or("no_latent_norms", 0) == 0};
   row.mlp.transposed = false;
   if (model.gated_mlp) row.mlp.gate_up = "mlp.linear_fc1";
   row.mlp.up = "mlp.linear_fc1";
   row.mlp.down = "mlp.linear_fc2";
   row.moe.router = "mlp.router";
   row.moe.experts = "mlp.experts";
+  row.moe.gate_up = "linear_fc1";
+  row.moe.down = "linear_fc2";
+  if (!row.moe.shared.empty()) row.moe.shared = "mlp.shared_experts";
+  row.moe.shared_mlp = {.gate = {}, .up = "linear_fc1", .down = "linear_fc2"};
+  if (model.gated_mlp) row.moe.shared_mlp.gate_up = "linear_fc1";
 }
 
 // torchtune/modules/transformer.py, attention.py and feed_forward.py.

@@ -11,50 +11,57 @@
 namespace memplan {
 namespace {
 
-Linear column(std::string name, int64_t in, int64_t out, std::string_view output) {
-  return {.name = std::move(name), .in = in, .out = out, .cut = Cut::dim0, .output = output};
+Linear column(std::string_view name, int64_t in, int64_t out, std::string_view output) {
+  return {.name = std::string(name), .in = in, .out = out, .cut = Cut::dim0, .output = output};
 }
 
-Linear down(std::string name, const ModelSpec& model, int64_t out, std::string_view output) {
-  return {.name = std::move(name),
+Linear down(std::string_view name, const ModelSpec& model, int64_t out, std::string_view output) {
+  return {.name = std::string(name),
           .in = model.hidden,
           .out = out,
           .bias = model.attention_bias,
           .output = output};
 }
 
-TensorId queries(Graph& g, const ModelSpec& model, TensorId x, int64_t width) {
+TensorId latent_norm(Graph& g, const FamilyRow& row, std::string_view name, int64_t width,
+                     TensorId x) {
+  return row.attention.latent.norms ? row_norm(g, row, std::string(name), width, x) : x;
+}
+
+TensorId queries(Graph& g, const FamilyRow& row, const ModelSpec& model, TensorId x,
+                 int64_t width) {
+  const LatentRow& names = row.attention.latent;
   const int64_t rank = model.mla.q_lora_rank;
   if (rank == 0) {
     const TensorId inside = enter_tensor_parallel(g, x);
-    return linear(g, inside, column("self_attn.q_proj", model.hidden, width, "q"));
+    return linear(g, inside, column(names.q, model.hidden, width, "q"));
   }
-  const TensorId low = linear(g, x, down("self_attn.q_a_proj", model, rank, "latent q"));
-  const TensorId normed = norm(g, low, {.name = "self_attn.q_a_layernorm", .width = rank});
-  return linear(g, enter_tensor_parallel(g, normed),
-                column("self_attn.q_b_proj", rank, width, "q"));
+  const TensorId low = linear(g, x, down(names.q_down, model, rank, "latent q"));
+  const TensorId normed = latent_norm(g, row, names.q_norm, rank, low);
+  return linear(g, enter_tensor_parallel(g, normed), column(names.q_up, rank, width, "q"));
 }
 
 }  // namespace
 
-TensorId latent_attention_block(Graph& g, const ModelSpec& model, TensorId x) {
+TensorId latent_attention_block(Graph& g, const FamilyRow& row, const ModelSpec& model,
+                                TensorId x) {
+  const LatentRow& names = row.attention.latent;
   const MlaSpec& mla = model.mla;
   const int64_t rank = mla.kv_lora_rank, rotary = mla.qk_rope_head_dim;
   const int64_t qk_dim = checked_add(mla.qk_nope_head_dim, rotary);
   const int64_t heads = local_heads(g, model.heads);
 
-  const TensorId q = queries(g, model, x, checked_mul(model.heads, qk_dim));
+  const TensorId q = queries(g, row, model, x, checked_mul(model.heads, qk_dim));
 
-  const TensorId low = linear(g, x,
-                              down("self_attn.kv_a_proj_with_mqa", model, checked_add(rank, rotary),
-                                   "latent kv and rotary k"));
+  const TensorId low =
+      linear(g, x, down(names.kv_down, model, checked_add(rank, rotary), "latent kv and rotary k"));
   const TensorId latent = slice(g, low, "latent kv", checked_mul(g.stream_tokens(), rank));
-  const TensorId normed = norm(g, latent, {.name = "self_attn.kv_a_layernorm", .width = rank});
+  const TensorId normed = latent_norm(g, row, names.kv_norm, rank, latent);
   const TensorId inside = enter_tensor_parallel(g, normed);
   enter_tensor_parallel(g, slice(g, low, "rotary k", checked_mul(g.stream_tokens(), rotary)));
   const TensorId kv =
       linear(g, inside,
-             column("self_attn.kv_b_proj", rank,
+             column(names.kv_up, rank,
                     checked_mul(model.heads, checked_add(mla.qk_nope_head_dim, mla.v_head_dim)),
                     "keys and values"));
   // Every head's key is its own part and the one rotary part that all heads share.
@@ -68,7 +75,7 @@ TensorId latent_attention_block(Graph& g, const ModelSpec& model, TensorId x) {
                                   .v_head_dim = mla.v_head_dim,
                                   .dropout = model.dropout.attention});
   const TensorId y = linear(g, out,
-                            {.name = "self_attn.o_proj",
+                            {.name = std::string(row.attention.o),
                              .in = checked_mul(model.heads, mla.v_head_dim),
                              .out = model.hidden,
                              .bias = model.attention_out_bias,

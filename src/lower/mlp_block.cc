@@ -57,20 +57,28 @@ TensorId moe_block(Graph& g, const FamilyRow& row, const ModelSpec& model, Tenso
                                   {.router = std::string(row.moe.router),
                                    .router_bias = row.moe.bias,
                                    .experts = std::string(row.moe.experts),
+                                   .gate_up = std::string(row.moe.gate_up),
+                                   .down = std::string(row.moe.down),
                                    .width = model.hidden,
                                    .ffn = moe.expert_ffn,
                                    .count = moe.experts,
                                    .per_token = moe.experts_per_token,
-                                   .bias = row.moe.bias,
+                                   .gated = row.moe.gated,
+                                   .bias = row.moe.bias || row.moe.expert_bias,
                                    .transposed = row.moe.transposed,
                                    .activation = model.activation});
   if (row.moe.shared.empty() || moe.shared_experts_ffn == 0) return routed;
 
   const std::string prefix = std::string(row.moe.shared) + ".";
-  const std::string gate = prefix + "gate_proj", up = prefix + "up_proj",
-                    down = prefix + "down_proj";
-  TensorId shared = mlp_block(g, {.gate = gate, .up = up, .down = down, .bias = row.mlp.bias},
-                              model, moe.shared_experts_ffn, x);
+  const MlpRow& names = row.moe.shared_mlp;
+  const auto named = [&](std::string_view name) {
+    return name.empty() ? std::string() : prefix + std::string(name);
+  };
+  const std::string gate = named(names.gate), up = named(names.up), down = named(names.down),
+                    gate_up = named(names.gate_up);
+  TensorId shared =
+      mlp_block(g, {.gate = gate, .up = up, .down = down, .gate_up = gate_up, .bias = row.mlp.bias},
+                model, moe.shared_experts_ffn, x);
   if (!row.moe.shared_gate.empty()) {
     const TensorId logit =
         linear(g, x, {.name = std::string(row.moe.shared_gate), .in = model.hidden, .out = 1});

@@ -63,7 +63,8 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
 
   const int64_t tp = g.context.tp;
   const int64_t ffn = ceil_div(spec.ffn, tp);
-  const int64_t e = spec.count, h = spec.width, f = spec.ffn, both = checked_mul(2, f);
+  const int64_t e = spec.count, h = spec.width, f = spec.ffn;
+  const int64_t widths = spec.gated ? 2 : 1, both = checked_mul(widths, f);
   const std::string up_name = spec.experts + "." + spec.gate_up;
   const std::string down_name = spec.experts + "." + spec.down;
   const bool up_trained = spec.transposed ? expert_param(g, up_name, {e, h, both}, Cut::dim2)
@@ -73,12 +74,16 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
                                             : expert_param(g, down_name, {e, h, f}, Cut::dim2);
   if (spec.bias) expert_param(g, down_name + "_bias", {e, h}, Cut::replicated);
 
-  const TensorId up = grouped(g, in, h, checked_mul(2, ffn), up_trained, "expert up");
-  const int64_t half = g.elements(up) / 2;
-  const TensorId gate = slice(g, up, "expert gate", half);
-  const TensorId value = slice(g, up, "expert value", half);
-  const TensorId middle =
-      multiply(g, activation(g, gate, spec.activation), value, "expert product");
+  const TensorId up = grouped(g, in, h, checked_mul(widths, ffn), up_trained, "expert up");
+  TensorId middle;
+  if (spec.gated) {
+    const int64_t half = g.elements(up) / 2;
+    const TensorId gate = slice(g, up, "expert gate", half);
+    const TensorId value = slice(g, up, "expert value", half);
+    middle = multiply(g, activation(g, gate, spec.activation), value, "expert product");
+  } else {
+    middle = activation(g, up, spec.activation);
+  }
   const TensorId down =
       leave_tensor_parallel(g, grouped(g, middle, ffn, h, down_trained, "expert down"));
 

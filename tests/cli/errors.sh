@@ -80,7 +80,7 @@ fit 2 "valid: ring, tree" --algorithm star
 fit 2 "did you mean 'mixed-bf16'?" --precision mixed-bf15
 fit 4 "'fp8' is not modelled" --precision fp8
 fit 2 "did you mean 'megatron'?" --framework megatrn
-fit 4 "'megatron' is not modelled yet" --framework megatron
+fit 4 "'deepspeed' is not modelled yet" --framework deepspeed
 fit 2 "--weight-dtype" --weight-dtype int8
 fit 2 "write all, last:2" --train half
 fit 2 "did you mean 'lora'?" --peft lroa

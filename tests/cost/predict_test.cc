@@ -275,13 +275,13 @@ TEST_CASE("context parallelism divides the tokens and joins the group that divid
 
 TEST_CASE("what is not modelled is refused by name") {
   Job job = small_job();
-  job.strategy.framework = Framework::megatron;
+  job.strategy.framework = Framework::deepspeed;
   try {
     predict(job);
     FAIL_CHECK("accepted");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::not_modelled);
-    CHECK(std::string(error.what()).find("megatron") != std::string::npos);
+    CHECK(std::string(error.what()).find("deepspeed") != std::string::npos);
   }
 }
 

@@ -1,0 +1,210 @@
+#include "cost/megatron_chunk.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "lower/megatron/walk.h"
+#include "lower/stretches.h"
+#include "memplan/error.h"
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+
+namespace memplan::megatron {
+namespace {
+
+using aten::Phase;
+
+class ChunkWalk {
+ public:
+  ChunkWalk(const Job& job, const Program& program, const Chunk& chunk)
+      : job_(job),
+        s_(job.strategy),
+        program_(program),
+        chunk_(chunk),
+        session_(job.backend, s_.torch) {
+    session_.rounds_to_512 = true;
+    session_.fake_tensors = false;
+  }
+
+  ChunkMemory run() {
+    place_parameters();
+    base_ = session_.ledger.live();
+    Walk w = make_walk(session_, job_, &buffer_);
+    session_.ledger.enter(Phase::forward);
+    batch(w);
+    Tensor input;
+    Tensor output = forward(w, input);
+    session_.ledger.leave();
+    w.tokens.reset();
+    w.labels.reset();
+    w.loss_mask.reset();
+    w.attention_mask.reset();
+    if (!chunk_.head) output = without_data(output);
+    ChunkMemory out;
+    out.kept = Bytes(session_.ledger.live() - base_);
+    if (input) out.received = Bytes(session_.rounded(input.bytes()));
+    if (s_.training) {
+      session_.ledger.enter(Phase::backward);
+      Tensor gradient;
+      if (!chunk_.head)
+        gradient = aten::make(session_, "c10d.recv_", output.sizes(), output.dtype());
+      aten::run_backward(session_, std::move(output), gradient);
+      session_.ledger.leave();
+    }
+    out.forward = peak(Phase::forward);
+    out.backward = peak(Phase::backward);
+    out.buffer = Bytes(session_.rounded(buffer_));
+    return out;
+  }
+
+ private:
+  const Block& block(int32_t index) const { return program_.blocks[static_cast<size_t>(index)]; }
+
+  ChunkPeak peak(Phase phase) const {
+    const aten::Peak& p = session_.ledger.peak(phase);
+    return {Bytes(std::max<int64_t>(0, p.level.bytes - base_)), Bytes(p.level.kept), p.at};
+  }
+
+  int32_t part(BlockPart wanted) const {
+    const auto at = std::find_if(program_.blocks.begin(), program_.blocks.end(),
+                                 [&](const Block& b) { return b.part == wanted; });
+    return static_cast<int32_t>(at - program_.blocks.begin());
+  }
+
+  // The chunk's layers as runs of equal blocks.
+  std::vector<Run> layer_runs() const {
+    std::vector<Run> out;
+    for (const StageProgram& stage : program_.stages)
+      for (const Run& run : stage.runs) {
+        if (block(run.block).part != BlockPart::layer) continue;
+        const int64_t first = std::max(run.first_layer, chunk_.layers.first);
+        const int64_t end =
+            std::min(run.first_layer + run.count, chunk_.layers.first + chunk_.layers.count);
+        if (first < end) out.push_back({run.block, first, end - first});
+      }
+    std::sort(out.begin(), out.end(),
+              [](const Run& a, const Run& b) { return a.first_layer < b.first_layer; });
+    return out;
+  }
+
+  bool uniform_groups() const {
+    return s_.recompute == Recompute::full && !s_.megatron.recompute_block &&
+           s_.megatron.recompute_layers > 1;
+  }
+
+  void place_parameters() {
+    const auto add = [&](int32_t index, int64_t copies) {
+      return std::make_unique<Params>(session_, block(index).graph, job_, copies);
+    };
+    if (chunk_.embedding) embedding_ = add(part(BlockPart::embedding), 1);
+    const std::vector<Run> runs = layer_runs();
+    stretches_ = uniform_groups() ? each(runs) : stretches(runs);
+    for (const Stretch& stretch : stretches_)
+      for (int32_t index : stretch.blocks) layers_.push_back(add(index, stretch.count));
+    if (chunk_.head) head_ = add(part(BlockPart::head), 1);
+  }
+
+  // pretrain_gpt.py, get_batch: the first and the last stage read it.
+  void batch(Walk& w) {
+    const aten::Shape rows{s_.micro_batch, w.sequence()};
+    if (chunk_.embedding) w.tokens = aten::allocate(session_, rows, DType::i64);
+    if (chunk_.head) {
+      w.labels = aten::allocate(session_, rows, DType::i64);
+      w.loss_mask = aten::allocate(session_, rows, DType::f32);
+    }
+    if ((chunk_.embedding || chunk_.head) && s_.megatron.attention_mask_from_loader)
+      w.attention_mask =
+          aten::allocate(session_, {s_.micro_batch, 1, w.sequence(), s_.sequence}, DType::boolean);
+  }
+
+  bool checkpoints(int64_t layer_in_chunk) const {
+    if (s_.recompute != Recompute::full) return false;
+    return !s_.megatron.recompute_block || layer_in_chunk < s_.megatron.recompute_layers;
+  }
+
+  Tensor one_layer(Walk& w, size_t at, int32_t index, Tensor hidden, bool checkpointed) {
+    const auto run = [this, &w, at, index, hidden] {
+      return layer(w, *layers_[at], block(index).kind, hidden);
+    };
+    hidden.reset();
+    return checkpointed ? aten::checkpoint(session_, run) : run();
+  }
+
+  // core/recompute.py, uniform: so many layers a checkpoint.
+  Tensor layers_in_groups(Walk& w, Tensor hidden) {
+    const size_t group = static_cast<size_t>(s_.megatron.recompute_layers);
+    for (size_t first = 0; first < stretches_.size(); first += group) {
+      const size_t end = std::min(first + group, stretches_.size());
+      hidden = aten::checkpoint(session_, [this, &w, first, end, hidden] {
+        Tensor x = hidden;
+        for (size_t at = first; at < end; ++at)
+          x = one_layer(w, at, stretches_[at].blocks.front(), x, false);
+        return x;
+      });
+    }
+    return hidden;
+  }
+
+  Tensor layers(Walk& w, Tensor hidden) {
+    if (uniform_groups()) return layers_in_groups(w, std::move(hidden));
+    size_t at = 0;
+    for (const Stretch& stretch : stretches_) {
+      const bool checkpointed = checkpoints(stretch.first_layer - chunk_.layers.first);
+      session_.repeat(stretch.count, [&] {
+        for (size_t i = 0; i < stretch.blocks.size(); ++i)
+          hidden = one_layer(w, at + i, stretch.blocks[i], hidden, checkpointed);
+      });
+      at += stretch.blocks.size();
+    }
+    return hidden;
+  }
+
+  Tensor forward(Walk& w, Tensor& input) {
+    Tensor hidden;
+    if (chunk_.embedding) {
+      hidden = embed(w, *embedding_);
+    } else {
+      input = aten::make(session_, "c10d.recv_", w.stream(), s_.precision.activation);
+      if (s_.training) session_.require_grad(input);
+      hidden = input;
+    }
+    hidden = layers(w, std::move(hidden));
+    if (!chunk_.head) return hidden;
+    const std::string_view name = w.row.head;
+    Tensor output = head_->find(name);
+    if (!output) {
+      if (!embedding_)
+        throw Error(ErrorKind::not_modelled, "--pipeline-model-parallel-layout",
+                    "an output layer tied to the embedding of another chunk is not modelled");
+      output = embedding_->get(w.row.embedding);
+    }
+    return head(w, *head_, output, std::move(hidden));
+  }
+
+  // schedules.py, deallocate_output_tensor: the data is gone, the graph stays.
+  Tensor without_data(const Tensor& x) {
+    Tensor out = aten::owned_elsewhere(session_, x.sizes(), x.dtype());
+    out->grad_fn = x->grad_fn;
+    out->output = x->output;
+    out->requires_grad = x->requires_grad;
+    return out;
+  }
+
+  const Job& job_;
+  const Strategy& s_;
+  const Program& program_;
+  const Chunk& chunk_;
+  aten::Session session_;
+  std::vector<Stretch> stretches_;
+  std::unique_ptr<Params> embedding_, head_;
+  std::vector<std::unique_ptr<Params>> layers_;  ///< by position in the stretches
+  int64_t base_ = 0, buffer_ = 0;
+};
+
+}  // namespace
+
+ChunkMemory walk_chunk(const Job& job, const Program& program, const Chunk& chunk) {
+  return ChunkWalk(job, program, chunk).run();
+}
+
+}  // namespace memplan::megatron

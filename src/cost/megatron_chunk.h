@@ -1,0 +1,28 @@
+// One micro-batch through one model chunk of Megatron-core.
+#pragma once
+
+#include <string_view>
+
+#include "lower/megatron/layout.h"
+#include "lower/program.h"
+
+namespace memplan::megatron {
+
+/// The highest moment of a pass, above what was live before the micro-batch came.
+struct ChunkPeak {
+  Bytes bytes, kept;  ///< all, and of them what autograd keeps
+  std::string_view at = "start";
+};
+
+struct ChunkMemory {
+  Bytes kept;          ///< of a micro-batch between its forward and its backward
+  Bytes received;      ///< the tensor that another stage sent; nothing with the embedding
+  ChunkPeak forward;   ///< above what is live without this micro-batch
+  ChunkPeak backward;  ///< the same, what the micro-batch keeps included
+  Bytes buffer;        ///< of GlobalMemoryBuffer: stays
+};
+
+/// `job`: padded. `program`: its lowering, for the true number of stages.
+ChunkMemory walk_chunk(const Job& job, const Program& program, const Chunk& chunk);
+
+}  // namespace memplan::megatron

@@ -1,0 +1,264 @@
+#include "cost/megatron_rank.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cost/megatron_chunk.h"
+#include "lower/family_row.h"
+#include "lower/megatron/parameters.h"
+#include "policy/megatron.h"
+#include "schedule/chunk_order.h"
+
+namespace memplan {
+namespace {
+
+using namespace megatron;  // NOLINT: this file puts its parts together
+
+constexpr const char* kTape = "autograd's tape, module by module";
+
+// A moment of the step, above the rank's states.
+struct StepMoment {
+  Bytes bytes, kept;
+  std::string_view at = "start";
+};
+
+struct StepMemory {
+  StepMoment forward, backward;
+  Bytes left;  ///< after the step: what the chunks' modules still hold
+};
+
+// Plays a rank's tasks. A chunk's module holds on to the last tensor it received, and with it to
+// its gradient, until the next one comes (transformer_block.py, set_input_tensor).
+class Player {
+ public:
+  explicit Player(const std::vector<ChunkMemory>& chunks) : chunks_(chunks), run_(chunks.size()) {
+    for (const ChunkMemory& c : chunks) live_ += 2 * c.received;
+  }
+
+  StepMemory play(const std::vector<ChunkTask>& tasks) {
+    for (const ChunkTask& task : tasks) {
+      const size_t at = static_cast<size_t>(task.chunk);
+      task.forward ? forward(chunks_[at], run_[at]) : backward(chunks_[at], run_[at]);
+    }
+    out_.left = live_;
+    return out_;
+  }
+
+ private:
+  struct Progress {
+    int64_t forwards = 0, backwards = 0;
+    bool holds = true;  ///< the tensor of a finished micro-batch
+  };
+
+  void note(StepMoment& moment, const ChunkPeak& peak, Bytes before) {
+    before += messages_;
+    if (before + peak.bytes <= moment.bytes) return;
+    moment = {before + peak.bytes, kept_ + peak.kept, peak.at};
+  }
+
+  void forward(const ChunkMemory& chunk, Progress& progress) {
+    if (std::exchange(progress.holds, false)) live_ -= 2 * chunk.received;
+    note(out_.forward, chunk.forward, live_);
+    live_ += chunk.kept;
+    kept_ += chunk.kept;
+    ++progress.forwards;
+  }
+
+  void backward(const ChunkMemory& chunk, Progress& progress) {
+    live_ -= chunk.kept;
+    kept_ -= chunk.kept;
+    note(out_.backward, chunk.backward, live_);
+    if (++progress.backwards == progress.forwards) {
+      progress.holds = true;
+      live_ += 2 * chunk.received;
+    }
+  }
+
+  const std::vector<ChunkMemory>& chunks_;
+  std::vector<Progress> run_;
+  Bytes messages_;
+  Bytes live_, kept_;
+  StepMemory out_;
+};
+
+class Ranks {
+ public:
+  Ranks(const Job& job, const DeviceMemory& outside)
+      : job_(padded(job)),
+        s_(job_.strategy),
+        outside_(outside),
+        program_(lower(job_, s_.micro_batch)) {}
+
+  std::vector<RankPlan> run() {
+    std::vector<RankPlan> out;
+    for (int64_t stage = 0; stage < s_.pp; ++stage) out.push_back(rank(stage));
+    return out;
+  }
+
+ private:
+  const Block& block(int32_t index) const { return program_.blocks[static_cast<size_t>(index)]; }
+
+  // Equal chunks are walked once.
+  ChunkMemory walk(const Chunk& chunk) {
+    std::vector<int32_t> blocks;
+    for (const StageProgram& stage : program_.stages)
+      for (const Run& run : stage.runs)
+        for (int64_t i = 0; i < run.count; ++i) {
+          const int64_t layer = run.first_layer + i - chunk.layers.first;
+          const bool own = layer >= 0 && layer < chunk.layers.count;
+          if (own && block(run.block).part == BlockPart::layer) blocks.push_back(run.block);
+        }
+    Chunk key = chunk;
+    key.layers.first = 0;
+    for (const auto& [known, kinds, memory] : walked_)
+      if (known == key && kinds == blocks) return memory;
+    const ChunkMemory memory = walk_chunk(job_, program_, chunk);
+    walked_.push_back({key, std::move(blocks), memory});
+    return memory;
+  }
+
+  // schedules.py: the gradient that was last sent stays in its variable; interleaved, the next
+  // activation and the next gradient are received while a task runs (overlap_p2p_comm).
+  Bytes messages(const std::vector<ChunkMemory>& chunks) const {
+    Bytes one;
+    for (const ChunkMemory& chunk : chunks) one = std::max(one, chunk.received);
+    return (s_.vpp > 1 ? 3 : 1) * one;
+  }
+
+  // Where weight gradients go straight into main_grad, autograd is given tensors that stand in for
+  // them: one of each shape, for good (Transformer Engine, pytorch/module/base.py,
+  // get_dummy_wgrad).
+  Bytes stand_ins(int64_t stage) const {
+    if (!s_.megatron.gradient_accumulation_fusion || !s_.training) return Bytes(0);
+    const FamilyRow row = family_row(job_.model);
+    const bool tied_here = s_.pp == 1 && job_.model.tie_embeddings;
+    std::vector<aten::Shape> seen;
+    Bytes sum;
+    for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
+      for (const RankParam& p : rank_params(block(run.block).graph, job_, 1)) {
+        const bool looked_up = (p.name.starts_with(row.embedding) && !tied_here) ||
+                               (!row.positions.empty() && p.name.starts_with(row.positions)) ||
+                               p.name.starts_with(row.moe.router);
+        if (p.sizes.dims != 2 || looked_up ||
+            std::find(seen.begin(), seen.end(), p.sizes) != seen.end())
+          continue;
+        seen.push_back(p.sizes);
+        sum += Bytes(checked_mul(p.sizes.elements(), size_of(s_.precision.weight)));
+      }
+    return sum;
+  }
+
+  // The stage's parameters in the order of registration, by buffer.
+  std::vector<BufferGroup> parameters(int64_t stage, States& states) const {
+    std::vector<BufferGroup> out(2);
+    out[0].ranks = data_ranks(s_, ParamGroup::dense);
+    out[1].ranks = data_ranks(s_, ParamGroup::expert);
+    for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
+      for (int64_t i = 0; i < run.count; ++i)
+        for (const RankParam& p : rank_params(block(run.block).graph, job_, 1))
+          for (int64_t copy = 0; copy < p.experts; ++copy) {
+            const int64_t n = p.sizes.elements();
+            out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(n);
+            states.parameters = checked_add(states.parameters, n);
+          }
+    return out;
+  }
+
+  RankPlan rank(int64_t stage) {
+    RankPlan out;
+    out.count = s_.world() / s_.pp;
+    out.rank = stage * out.count;
+    out.pipeline_stage = stage;
+    if (s_.pp > 1) out.role = fmt::format("stage {}", stage);
+    const StateMemory states = state_memory(job_, parameters(stage, out.states));
+    out.states.trainable = out.states.parameters;
+    out.states.weights = states.weights;
+    out.states.gradients = states.gradients;
+    out.states.optimizer = states.optimizer;
+
+    std::vector<ChunkMemory> chunks;
+    for (const Chunk& chunk : stage_chunks(job_, stage)) chunks.push_back(walk(chunk));
+    const int64_t group = s_.pp;
+    StepMemory step =
+        Player(chunks).play(chunk_order({s_.pp, s_.vpp, s_.micro_batches()}, stage, group));
+    std::vector<LedgerLine> buffers = workspaces(job_);
+    if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
+      buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,
+                         "one of each shape", "transformer_engine/pytorch/module/base.py"});
+    Bytes global;
+    for (const ChunkMemory& chunk : chunks) global = std::max(global, chunk.buffer);
+    if (global > Bytes(0))
+      buffers.push_back({Holder::buffers,
+                         "gathered tensors and scores of the local spec",
+                         global,
+                         {},
+                         "core/utils.py, GlobalMemoryBuffer"});
+    fill(out, states, step, buffers);
+    return out;
+  }
+
+  void fill(RankPlan& out, const StateMemory& states, const StepMemory& step,
+            const std::vector<LedgerLine>& buffers) const {
+    Bytes buffered;
+    for (const LedgerLine& line : buffers) buffered += line.bytes;
+    const Bytes fixed = states.weights + states.gradients + states.optimizer + buffered;
+    const Bytes beyond = outside_.context + outside_.libraries + outside_.nccl;
+    struct Row {
+      const char* phase;
+      StepMoment moment;
+    };
+    const Row rows[] = {{"forward", step.forward},
+                        {"backward", step.backward},
+                        {"between steps", {step.left, Bytes(0), "states"}}};
+    const Row* top = &rows[0];
+    for (const Row& row : rows) {
+      const Bytes allocated = fixed + row.moment.bytes;
+      out.phases.push_back(
+          {row.phase, allocated, allocated, allocated + beyond, std::string(row.moment.at)});
+      if (row.moment.bytes > top->moment.bytes) top = &row;
+    }
+    RankMemory& m = out.memory;
+    m.weights = states.weights;
+    m.gradients = states.gradients;
+    m.optimizer = states.optimizer;
+    m.activations = std::min(top->moment.kept, top->moment.bytes);
+    m.transient = top->moment.bytes - m.activations;
+    m.buffers = buffered;
+    m.allocated = fixed + top->moment.bytes;
+    m.reserved = m.allocated;
+    m.context = outside_.context;
+    m.libraries = outside_.libraries;
+    m.nccl = outside_.nccl;
+    m.device = m.reserved + beyond;
+    out.peak_phase = top->phase;
+    out.peak_operator = std::string(top->moment.at);
+    out.outside = outside_.lines;
+    out.lines = states.lines;
+    const auto line = [&](Holder holder, const char* label, Bytes bytes) {
+      if (bytes > Bytes(0)) out.lines.push_back({holder, label, bytes, {}, kTape});
+    };
+    line(Holder::activations, "kept by autograd", m.activations);
+    line(Holder::transient, "temporaries and gradients of activations", m.transient);
+    out.lines.insert(out.lines.end(), buffers.begin(), buffers.end());
+  }
+
+  struct Walked {
+    Chunk chunk;
+    std::vector<int32_t> blocks;
+    ChunkMemory memory;
+  };
+  Job job_;
+  const Strategy& s_;
+  const DeviceMemory& outside_;
+  Program program_;
+  std::vector<Walked> walked_;
+};
+
+}  // namespace
+
+std::vector<RankPlan> megatron_ranks(const Job& job, const DeviceMemory& outside) {
+  return Ranks(job, outside).run();
+}
+
+}  // namespace memplan

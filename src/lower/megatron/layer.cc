@@ -1,0 +1,98 @@
+// TransformerLayer with SelfAttention and MLP
+// (core/transformer/{transformer_layer,attention,mlp}.py, 0.18).
+#include "lower/megatron/walk.h"
+#include "memplan/error.h"
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+#include "ops/mcore/pointwise.h"
+
+namespace memplan::megatron {
+
+using namespace aten;  // NOLINT: this file is written in its operators
+using aten::Tensor;
+
+bool recomputes(const Walk& w, std::string_view module) {
+  const Strategy& s = w.strategy();
+  if (s.recompute != Recompute::selective) return false;
+  for (const std::string& name : s.megatron.recompute_modules)
+    if (name == module) return true;
+  return s.megatron.recompute_modules.empty() && module == "core_attn";
+}
+
+Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Tensor& v) {
+  const auto run = [q, k, v, options = w.attention, group = w.group] {
+    return mcore::core_attention(q, k, v, options, group);
+  };
+  return recomputes(w, "core_attn") ? checkpoint(w.session, run) : run();
+}
+
+namespace {
+
+Tensor rope(const Walk& w, const Tensor& x) {
+  if (!w.row.positions.empty() || w.model().extra_or("no_positions", 0) != 0) return x;
+  if (w.strategy().megatron.rope_fusion) return mcore::fused_rope(x);
+  const int64_t percent = w.model().extra_or("rotary_percent", 100);
+  return mcore::plain_rope(x, x.size(-1) * percent / 100);
+}
+
+Tensor self_attention(Walk& w, const Params& p, const Tensor& hidden) {
+  const AttentionRow& row = w.row.attention;
+  const ModelSpec& model = w.model();
+  const int64_t heads = model.heads / w.group.size;
+  const int64_t kv_heads = std::max<int64_t>(1, model.kv_heads / w.group.size);
+  mcore::Heads qkv;
+  {
+    const Tensor mixed = mcore::norm_column_linear(
+        hidden, p.norm(w.row.before_attention), p.get(row.qkv), p.find(row.qkv, "bias"), w.group);
+    qkv = mcore::split_heads(mixed, heads, kv_heads, model.head_dim);
+  }
+  if (model.qk_norm) {
+    qkv.q = mcore::norm(qkv.q, p.norm(row.q_norm));
+    qkv.k = mcore::norm(qkv.k, p.norm(row.k_norm));
+  }
+  qkv.q = rope(w, qkv.q);
+  qkv.k = rope(w, qkv.k);
+  const Tensor out = core_attention(w, qkv.q, qkv.k, qkv.v);
+  return out;
+}
+
+}  // namespace
+
+Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow& names,
+           const Tensor& hidden) {
+  const ModelSpec& model = w.model();
+  const std::string_view first = model.gated_mlp ? names.gate_up : names.up;
+  const Tensor weight = p.get(first);
+  const Tensor bias = p.find(first, "bias");
+  Tensor x = norm.weight ? mcore::norm_column_linear(hidden, norm, weight, {}, w.group)
+                         : mcore::column_linear(hidden, weight, {}, w.group);
+  // mlp.py: bias_gelu_impl wants a bias, bias_swiglu_impl does not; squared ReLU is compiled.
+  const bool fused = (w.strategy().megatron.bias_activation_fusion &&
+                      ((model.activation == "gelu" && !model.gated_mlp && bias) ||
+                       (model.activation == "silu" && model.gated_mlp))) ||
+                     model.activation == "relu2";
+  x = fused ? mcore::bias_activation(x, bias, model.gated_mlp)
+            : mcore::plain_activation(x, bias, model.gated_mlp, model.activation);
+  return mcore::row_linear(x, p.get(names.down), w.group);
+}
+
+Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& given) {
+  const double p_hidden = w.model().dropout.hidden;
+  Tensor hidden = given;
+  {
+    Tensor out = w.row.attention.form == AttentionForm::latent ? latent_attention(w, p, hidden)
+                                                               : self_attention(w, p, hidden);
+    out = mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+    hidden = mcore::bias_dropout_add(out, p.find(w.row.attention.o, "bias"), hidden, p_hidden);
+  }
+  const mcore::Norm norm = p.norm(w.row.before_mlp);
+  const auto second = [&w, &p, &kind, norm, hidden] {
+    return kind.moe ? experts(w, p, mcore::norm(hidden, norm)) : mlp(w, p, norm, w.row.mlp, hidden);
+  };
+  const bool again = recomputes(w, kind.moe ? "moe" : "mlp");
+  const Tensor out = again ? checkpoint(w.session, second) : second();
+  const Tensor bias = kind.moe ? Tensor() : p.find(w.row.mlp.down, "bias");
+  return mcore::bias_dropout_add(out, bias, hidden, p_hidden);
+}
+
+}  // namespace memplan::megatron

@@ -1,0 +1,163 @@
+// MoELayer with its router, token dispatchers and experts (core/transformer/moe/{moe_layer,router,
+// token_dispatcher,experts}.py, 0.18). Routing is taken as even: every expert gets as many tokens.
+#include <algorithm>
+#include <cmath>
+
+#include "lower/megatron/walk.h"
+#include "memplan/error.h"
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+#include "ops/mcore/pointwise.h"
+#include "ops/mcore/routing.h"
+
+namespace memplan::megatron {
+
+using namespace aten;  // NOLINT: this file is written in its operators
+using aten::Tensor;
+
+namespace {
+
+using Dispatcher = MegatronSpec::Dispatcher;
+
+// TopKRouter: probabilities [n, E], zero but for a token's own experts.
+Tensor route(const Walk& w, const Params& p, const Tensor& tokens) {
+  const MegatronSpec& m = w.strategy().megatron;
+  const DType dtype = m.router_fp32 ? DType::f32 : tokens.dtype();
+  const Tensor logits = mcore::router_linear(tokens, p.get(w.row.moe.router), dtype);
+  const Tensor scores = softmax_f32(logits);
+  return mcore::scatter_chosen(to(scores, dtype), w.model().moe.experts_per_token);
+}
+
+// Rows that a rank sends: a copy of each token for each of its experts, or what an expert's
+// capacity lets through (moe_utils.py, get_capacity).
+int64_t copies_of(const Walk& w, int64_t tokens) {
+  const MoeSpec& moe = w.model().moe;
+  const MegatronSpec& m = w.strategy().megatron;
+  const int64_t all = checked_mul(tokens, moe.experts_per_token);
+  if (m.capacity_factor <= 0) return all;
+  const double each = static_cast<double>(all) / static_cast<double>(moe.experts);
+  const auto capacity = static_cast<int64_t>(std::ceil(each * m.capacity_factor));
+  const int64_t most = checked_mul(capacity, moe.experts);
+  return m.pad_to_capacity ? most : std::min(most, all);
+}
+
+// act(fc1)·probability, operator by operator (experts.py, bias_act_func; mlp.py).
+Tensor weighted_activation(const Walk& w, const Tensor& x, const Tensor& bias,
+                           const Tensor& probabilities) {
+  const ModelSpec& model = w.model();
+  if (w.strategy().megatron.bias_activation_fusion && model.gated_mlp && model.activation == "silu")
+    return mcore::weighted_swiglu(x, probabilities);
+  Tensor y;
+  if (model.activation == "relu2" && !model.gated_mlp)
+    y = mcore::bias_activation(x, bias, false);
+  else
+    y = mcore::plain_activation(x, bias, model.gated_mlp, model.activation);
+  y = mul(y, probabilities);
+  return to(y, x.dtype());
+}
+
+// Every expert after the other, or all in grouped matrix products.
+Tensor run_experts(const Walk& w, const Params& p, const Tensor& rows,
+                   const Tensor& probabilities) {
+  const MoeRow& names = w.row.moe;
+  const std::string prefix = std::string(names.experts) + ".";
+  const std::vector<Tensor> up = p.all(prefix + std::string(names.gate_up));
+  const std::vector<Tensor> down = p.all(prefix + std::string(names.down));
+  const std::vector<Tensor> up_bias = p.all(prefix + std::string(names.gate_up) + "_bias");
+  const auto count = static_cast<int64_t>(up.size());
+  const auto act = [&w](const Tensor& x, const Tensor& bias, const Tensor& weights) {
+    if (!recomputes(w, "moe_act")) return weighted_activation(w, x, bias, weights);
+    return checkpoint(w.session,
+                      [&w, x, bias, weights] { return weighted_activation(w, x, bias, weights); });
+  };
+  if (w.strategy().megatron.grouped_gemm) {
+    Tensor x = mcore::grouped_linear(rows, up, w.group);
+    x = act(x, up_bias.empty() ? Tensor() : up_bias.front(), probabilities);
+    return mcore::grouped_linear(x, down, w.group);
+  }
+  mcore::Group alone = w.group;
+  alone.size = 1;  // the dispatcher has done the communication
+  std::vector<Tensor> outputs;
+  const int64_t each = rows.size(0) / count;
+  std::vector<int64_t> lengths(up.size(), each);
+  lengths.back() += rows.size(0) - each * count;
+  const std::vector<Tensor> parts = split(rows, lengths, 0);
+  const std::vector<Tensor> weights = split(probabilities, lengths, 0);
+  for (size_t i = 0; i < up.size(); ++i) {
+    Tensor x = mcore::column_linear(parts[i], up[i], {}, alone);
+    x = act(x, up_bias.empty() ? Tensor() : up_bias[i], weights[i]);
+    outputs.push_back(mcore::row_linear(x, down[i], alone));
+  }
+  return count == 1 ? outputs.front() : cat(outputs, 0);
+}
+
+// MoEAllGatherTokenDispatcher: all tokens of the tp·ep ranks, of which a rank keeps its experts'.
+Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
+  const Strategy& s = w.strategy();
+  const int64_t ranks = checked_mul(expert_tp(s), s.ep);
+  const Tensor all_probabilities = mcore::gather_rows(probabilities, ranks);
+  const Tensor all = mcore::gather_rows(tokens, ranks, w.group.buffer);
+  const int64_t rows = copies_of(w, all.size(0)) / s.ep;
+  const Tensor own = mcore::permute(all, rows);
+  const Tensor weights = slice(reshape(all_probabilities, {all_probabilities.elements(), 1}), 0, 0,
+                               std::min(rows, all_probabilities.elements()));
+  Tensor out = run_experts(w, p, own, clone(weights));
+  out = mcore::unpermute(out, all.size(0));
+  return mcore::scatter_rows(out, ranks);
+}
+
+// MoEAlltoAllTokenDispatcher.
+Tensor by_all_to_all(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
+  const Strategy& s = w.strategy();
+  const int64_t sent = copies_of(w, tokens.size(0));
+  const int64_t local = w.model().moe.experts / s.ep;
+  Tensor rows = mcore::permute(tokens, sent);
+  Tensor weights = mcore::permute(reshape(probabilities, {probabilities.elements(), 1}), sent);
+  if (s.ep > 1) {
+    rows = mcore::all_to_all(rows, sent);
+    weights = mcore::all_to_all(weights, sent);
+  }
+  rows = mcore::gather_rows(rows, expert_tp(s));
+  weights = mcore::gather_rows(weights, expert_tp(s));
+  if (local > 1) {
+    rows = mcore::sort_chunks(rows);
+    weights = mcore::sort_chunks(weights);
+  }
+  Tensor out = run_experts(w, p, rows, weights);
+  rows.reset();
+  if (local > 1) out = mcore::sort_chunks(out);
+  out = mcore::scatter_rows(out, expert_tp(s));
+  if (s.ep > 1) out = mcore::all_to_all(out, sent);
+  return mcore::unpermute(out, tokens.size(0));
+}
+
+}  // namespace
+
+namespace {
+
+// SharedExpertMLP, which every token goes through.
+Tensor shared_expert(const Walk& w, const Params& p, const Tensor& hidden) {
+  const MlpRow& row = w.row.moe.shared_mlp;
+  const std::string prefix = std::string(w.row.moe.shared) + ".";
+  const std::string up = prefix + std::string(row.up), down = prefix + std::string(row.down),
+                    gate_up = prefix + std::string(row.gate_up);
+  return mlp(w, p, {}, {.up = up, .down = down, .gate_up = gate_up}, hidden);
+}
+
+}  // namespace
+
+Tensor experts(Walk& w, const Params& p, const Tensor& hidden) {
+  const Tensor tokens = view(hidden, {hidden.size(0) * hidden.size(1), hidden.size(2)});
+  Tensor shared;
+  if (w.model().moe.shared_experts_ffn > 0) {
+    const auto run = [&w, &p, hidden] { return shared_expert(w, p, hidden); };
+    shared = recomputes(w, "shared_experts") ? checkpoint(w.session, run) : run();
+  }
+  const Tensor probabilities = route(w, p, tokens);
+  const bool gathers = w.strategy().megatron.dispatcher == Dispatcher::allgather;
+  Tensor out = (gathers ? by_all_gather : by_all_to_all)(w, p, tokens, probabilities);
+  out = view(out, hidden.sizes());
+  return shared ? add(out, shared) : out;
+}
+
+}  // namespace memplan::megatron

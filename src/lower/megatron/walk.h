@@ -1,0 +1,53 @@
+// What the modules of one forward of Megatron-core share.
+#pragma once
+
+#include "lower/family_row.h"
+#include "lower/megatron/layout.h"
+#include "lower/megatron/parameters.h"
+#include "memplan/job.h"
+#include "ops/aten/session.h"
+#include "ops/mcore/attention.h"
+#include "ops/mcore/linear.h"
+
+namespace memplan::megatron {
+
+using aten::Tensor;
+
+struct Walk {
+  aten::Session& session;
+  const Job& job;  ///< padded
+  FamilyRow row;
+  mcore::Group group = {};
+  mcore::AttentionOptions attention = {};
+  /// A micro-batch: tokens and labels int64 [b, s], loss mask fp32 [b, s], attention mask bool.
+  Tensor tokens = {}, labels = {}, loss_mask = {}, attention_mask = {};
+
+  const ModelSpec& model() const { return job.model; }
+  const Strategy& strategy() const { return job.strategy; }
+  int64_t sequence() const { return job.strategy.sequence / job.strategy.cp; }
+  /// [s, b, h] of the residual stream, s divided by tp under sequence parallelism.
+  aten::Shape stream() const;
+};
+
+/// `buffer`: where modules of the local spec count the largest tensor that stays.
+Walk make_walk(aten::Session& session, const Job& job, int64_t* buffer);
+
+/// GPTModel's embedding: tokens -> [s, b, h].
+Tensor embed(Walk& w, const Params& p);
+/// MLASelfAttention behind its norm, without its output projection: [s, b, nh·dv].
+Tensor latent_attention(Walk& w, const Params& p, const Tensor& hidden);
+/// What --recompute-modules' core_attn runs again.
+Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Tensor& v);
+/// MoELayer behind its norm: [s, b, h] -> [s, b, h].
+Tensor experts(Walk& w, const Params& p, const Tensor& hidden);
+/// MLP whose first linear layer holds the norm before it, or (`norm` without a weight) none.
+Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow& names,
+           const Tensor& hidden);
+/// Whether --recompute-modules names the module, "core_attn" where it names none.
+bool recomputes(const Walk& w, std::string_view module);
+/// TransformerLayer.
+Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& hidden);
+/// Final norm, output layer, loss of one micro-batch: a number. `output`: the vocabulary's matrix.
+Tensor head(Walk& w, const Params& p, const Tensor& output, Tensor hidden);
+
+}  // namespace memplan::megatron

@@ -1,0 +1,167 @@
+#include "ops/mcore/linear.h"
+
+#include <algorithm>
+
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+
+namespace memplan::mcore {
+
+using namespace aten;  // NOLINT: this file is written in its operators
+using aten::Tensor;
+
+namespace {
+
+constexpr std::string_view kGemm = "transformer_engine.general_gemm";
+constexpr std::string_view kGather = "c10d.all_gather_into_tensor";
+constexpr std::string_view kScatter = "c10d.reduce_scatter_tensor";
+
+Shape with_last(Shape sizes, int64_t width) {
+  sizes[-1] = width;
+  return sizes;
+}
+
+// What a GEMM of the whole sequence reads: the shards of all ranks, or x itself. Megatron-core's
+// own layers gather into a buffer that stays.
+Tensor whole_input(const Tensor& x, const Group& group) {
+  if (!group.gathers()) return x;
+  if (!group.local) return all_gather(x, group);
+  *group.buffer = std::max(*group.buffer, checked_mul(x.bytes(), group.size));
+  Shape sizes = x.sizes();
+  sizes[0] = checked_mul(sizes[0], group.size);
+  return owned_elsewhere(x.session(), sizes, x.dtype());
+}
+
+// dW, where it is a tensor of its own.
+Tensor weight_gradient(const Tensor& weight, const Group& group) {
+  if (group.fused_wgrad) return {};
+  return make(weight.session(), kGemm, weight.sizes(), weight.dtype());
+}
+
+// dX of a column-parallel layer: [s, b, in] summed over the group, and its shard. The sum's operand
+// lives on in the caller's frame.
+struct InputGradient {
+  Tensor whole, own;
+};
+InputGradient column_dgrad(const Tensor& grad, const Tensor& weight, const Group& group) {
+  InputGradient out;
+  out.whole = make(grad.session(), kGemm, with_last(grad.sizes(), weight.size(-1)), grad.dtype());
+  out.own = group.gathers() ? reduce_scatter(out.whole, group) : out.whole;
+  return out;
+}
+
+struct NormOutput {
+  Tensor y, mean, rstd;
+};
+NormOutput run_norm(const Tensor& x, const Norm& norm) {
+  Session& session = x.session();
+  const Shape rows{x.elements() / x.size(-1)};
+  NormOutput out;
+  out.y = allocate(session, x.sizes(), x.dtype());
+  if (norm.bias) out.mean = allocate(session, rows, DType::f32);
+  out.rstd = allocate(session, rows, DType::f32);
+  session.ledger.note("transformer_engine.norm_fwd");
+  return out;
+}
+
+// dx, dgamma and dbeta of the norm's kernel.
+void norm_backward(Grads& g, const Tensor& x, const Norm& norm) {
+  Session& session = g.session();
+  Tensor dx = allocate(session, x.sizes(), x.dtype());
+  Tensor dweight = allocate(session, norm.weight.sizes(), norm.weight.dtype());
+  Tensor dbias;
+  if (norm.bias) dbias = allocate(session, norm.bias.sizes(), norm.bias.dtype());
+  session.ledger.note("transformer_engine.norm_bwd");
+  g.set(0, std::move(dx));
+  g.set(1, std::move(dweight));
+  if (norm.bias) g.set(2, std::move(dbias));
+}
+
+}  // namespace
+
+Tensor all_gather(const Tensor& x, const Group& group) {
+  Shape sizes = x.sizes();
+  sizes[0] = checked_mul(sizes[0], group.size);
+  return make(x.session(), kGather, sizes, x.dtype());
+}
+
+Tensor reduce_scatter(const Tensor& x, const Group& group) {
+  Shape sizes = x.sizes();
+  sizes[0] /= group.size;
+  return make(x.session(), kScatter, sizes, x.dtype());
+}
+
+Tensor norm(const Tensor& x, const Norm& norm) {
+  NormOutput made = run_norm(x, norm);
+  if (!tracks({&x, &norm.weight})) return made.y;
+  Saved kx(x), kw(norm.weight), kr(made.rstd), km;
+  if (made.mean) km = Saved(made.mean);
+  record({&made.y}, {&x, &norm.weight, &norm.bias}, [=](Grads& g) {
+    const Tensor input = kx.get();
+    norm_backward(g, input, norm);
+  });
+  return made.y;
+}
+
+Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weight,
+                          const Tensor& bias, const Group& group) {
+  if (group.local) return column_linear(norm(x, given), weight, bias, group);
+  Session& session = x.session();
+  const NormOutput made = run_norm(x, given);
+  Tensor total = whole_input(made.y, group);
+  Tensor out = make(session, kGemm, with_last(total.sizes(), weight.size(0)), x.dtype());
+  total.reset();
+  if (!tracks({&x, &weight})) return out;
+  Saved kx(x), ky(made.y, ReadBy::kernel), kr(made.rstd), km;
+  if (made.mean) km = Saved(made.mean);
+  record({&out}, {&x, &given.weight, &given.bias, &weight, &bias}, [=](Grads& g) mutable {
+    const Tensor input = kx.get();
+    InputGradient dx;
+    {
+      const Tensor y = ky.get();
+      const Tensor all = whole_input(y, group);
+      dx = column_dgrad(g.in(), weight, group);
+      if (g.wants(3)) g.set(3, weight_gradient(weight, group));
+      if (bias) g.set(4, make(g.session(), kGemm, bias.sizes(), bias.dtype()));
+    }
+    ky = {};  // clear_tensor_data
+    norm_backward(g, input, given);
+  });
+  return out;
+}
+
+Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Group& group) {
+  Tensor total = whole_input(x, group);
+  Tensor out =
+      make(x.session(), "aten.mm.default", with_last(total.sizes(), weight.size(0)), x.dtype());
+  total.reset();
+  if (!tracks({&x, &weight})) return out;
+  const Saved kx(x, ReadBy::kernel);
+  record({&out}, {&x, &weight, &bias}, [=](Grads& g) {
+    const Tensor input = kx.get();
+    const Tensor all = whole_input(input, group);
+    const InputGradient dx = column_dgrad(g.in(), weight, group);
+    if (g.wants(1)) g.set(1, weight_gradient(weight, group));
+    if (bias) g.set(2, make(g.session(), "aten.sum.dim_IntList", bias.sizes(), bias.dtype()));
+    g.set(0, dx.own);
+  });
+  return out;
+}
+
+Tensor row_linear(const Tensor& x, const Tensor& weight, const Group& group) {
+  Tensor out = make(x.session(), kGemm, with_last(x.sizes(), weight.size(0)), x.dtype());
+  if (group.gathers()) out = reduce_scatter(out, group);
+  if (!tracks({&x, &weight})) return out;
+  const Saved kx(x, ReadBy::kernel);
+  record({&out}, {&x, &weight}, [=](Grads& g) {
+    const Tensor input = kx.get();
+    const Tensor grad = group.gathers() ? all_gather(g.in(), group) : g.in();
+    Tensor dx = make(g.session(), kGemm, input.sizes(), input.dtype());
+    if (g.wants(1)) g.set(1, weight_gradient(weight, group));
+    g.set(0, std::move(dx));
+  });
+  return out;
+}
+
+}  // namespace memplan::mcore

@@ -1,0 +1,140 @@
+#include "ops/mcore/routing.h"
+
+#include <algorithm>
+
+#include "ops/aten/autograd.h"
+#include "ops/aten/ops.h"
+
+namespace memplan::mcore {
+
+using namespace aten;  // NOLINT: this file is written in its operators
+using aten::Tensor;
+
+namespace {
+
+Shape rows_of(const Tensor& x, int64_t rows) {
+  Shape sizes = x.sizes();
+  sizes[0] = rows;
+  return sizes;
+}
+
+// An operator that makes new rows of x's width, and whose backward makes the old ones anew.
+Tensor moved(const Tensor& x, int64_t rows, std::string_view forward, std::string_view backward) {
+  Tensor out = make(x.session(), forward, rows_of(x, rows), x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [backward, sizes = x.sizes()](Grads& g) {
+      g.set(0, make(g.session(), backward, sizes, g.in().dtype()));
+    });
+  return out;
+}
+
+}  // namespace
+
+Tensor permute(const Tensor& x, int64_t rows) {
+  const Tensor index = make(x.session(), "aten.masked_select.default", {rows}, DType::i64);
+  return index_select(x, index);
+}
+
+// zeros.scatter_add_(0, index, x)
+Tensor unpermute(const Tensor& x, int64_t tokens) {
+  Session& session = x.session();
+  const Tensor index = make(session, "aten.expand.default", {x.size(0)}, DType::i64);
+  Tensor out = make(session, "aten.scatter_add_.default", rows_of(x, tokens), x.dtype());
+  if (!tracks(x)) return out;
+  const Saved kept(index);
+  record({&out}, {&x}, [kept, sizes = x.sizes()](Grads& g) {
+    const Tensor rows = kept.get();
+    g.set(0, make(g.session(), "aten.gather.default", sizes, g.in().dtype()));
+  });
+  return out;
+}
+
+Tensor all_to_all(const Tensor& x, int64_t received) {
+  return moved(x, received, "c10d.all_to_all_single", "c10d.all_to_all_single");
+}
+
+Tensor sort_chunks(const Tensor& x) {
+  return moved(x, x.size(0), "sort_chunks_by_idxs", "sort_chunks_by_idxs");
+}
+
+Tensor gather_rows(const Tensor& x, int64_t ranks, int64_t* buffer) {
+  if (ranks == 1) return x;
+  const int64_t rows = checked_mul(x.size(0), ranks);
+  if (buffer == nullptr)
+    return moved(x, rows, "c10d.all_gather_into_tensor", "c10d.reduce_scatter_tensor");
+  *buffer = std::max(*buffer, checked_mul(x.bytes(), ranks));
+  Tensor out = owned_elsewhere(x.session(), rows_of(x, rows), x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [sizes = x.sizes()](Grads& g) {
+      g.set(0, make(g.session(), "c10d.reduce_scatter_tensor", sizes, g.in().dtype()));
+    });
+  return out;
+}
+
+Tensor scatter_rows(const Tensor& x, int64_t ranks) {
+  if (ranks == 1) return x;
+  return moved(x, x.size(0) / ranks, "c10d.reduce_scatter_tensor", "c10d.all_gather_into_tensor");
+}
+
+Tensor router_linear(const Tensor& x, const Tensor& weight, DType dtype) {
+  Tensor out = make(x.session(), "router_gating_linear", {x.size(0), weight.size(0)}, dtype);
+  if (!tracks({&x, &weight})) return out;
+  const Saved kept(x, ReadBy::kernel);
+  record({&out}, {&x, &weight}, [kept, weight](Grads& g) {
+    const Tensor input = kept.get();
+    g.set(0, make(g.session(), "router_gating_linear backward", input.sizes(), input.dtype()));
+    g.set(1, make(g.session(), "router_gating_linear backward", weight.sizes(), weight.dtype()));
+  });
+  return out;
+}
+
+Tensor scatter_chosen(const Tensor& scores, int64_t chosen) {
+  const Selected top = topk(scores, chosen);
+  Tensor out = make(scores.session(), "aten.scatter.src", scores.sizes(), scores.dtype());
+  if (!tracks(top.values)) return out;
+  const Saved index(top.indices);
+  record({&out}, {&top.values}, [index](Grads& g) {
+    const Tensor columns = index.get();
+    g.set(0, make(g.session(), "aten.gather.default", columns.sizes(), g.in().dtype()));
+  });
+  return out;
+}
+
+Tensor grouped_linear(const Tensor& x, std::span<const Tensor> weights, const Group& group) {
+  Session& session = x.session();
+  Tensor out = make(session, "transformer_engine.general_grouped_gemm",
+                    {x.size(0), weights.front().size(0)}, x.dtype());
+  std::vector<Tensor> inputs{x};
+  inputs.insert(inputs.end(), weights.begin(), weights.end());
+  if (!tracks({&x, &weights.front()})) return out;
+  const Saved kept(x, ReadBy::kernel);
+  std::vector<Shape> sizes;
+  for (const Tensor& weight : weights) sizes.push_back(weight.sizes());
+  record(std::span(&out, 1), inputs,
+         [kept, sizes, fused = group.fused_wgrad, dtype = weights.front().dtype()](Grads& g) {
+           const Tensor input = kept.get();
+           g.set(0, make(g.session(), "transformer_engine.general_grouped_gemm", input.sizes(),
+                         input.dtype()));
+           if (fused) return;
+           for (size_t i = 0; i < sizes.size(); ++i)
+             g.set(static_cast<int>(i) + 1,
+                   make(g.session(), "transformer_engine.general_grouped_gemm", sizes[i], dtype));
+         });
+  return out;
+}
+
+Tensor weighted_swiglu(const Tensor& x, const Tensor& probabilities) {
+  Session& session = x.session();
+  Tensor out = make(session, "weighted_swiglu", {x.size(0), x.size(1) / 2}, x.dtype());
+  if (!tracks({&x, &probabilities})) return out;
+  const Saved kept(x), weights(probabilities);
+  record({&out}, {&x, &probabilities}, [kept, weights](Grads& g) {
+    const Tensor input = kept.get();
+    const Tensor p = weights.get();
+    g.set(0, make(g.session(), "weighted_swiglu_back", input.sizes(), input.dtype()));
+    g.set(1, make(g.session(), "weighted_swiglu_back", p.sizes(), p.dtype()));
+  });
+  return out;
+}
+
+}  // namespace memplan::mcore

@@ -1,0 +1,36 @@
+// How tokens reach their experts and come back (Megatron-core core/transformer/moe/{moe_utils,
+// token_dispatcher,experts}.py, 0.18). Rows of [tokens, width]; how many rows an expert gets
+// changes no size, so an even spread is as good as any of the same total.
+#pragma once
+
+#include <span>
+
+#include "ops/mcore/linear.h"
+
+namespace memplan::mcore {
+
+/// x [n, h] -> [rows, h], a copy of a token for each of its experts.
+Tensor permute(const Tensor& x, int64_t rows);
+/// The copies summed up again: [rows, h] -> [n, h].
+Tensor unpermute(const Tensor& x, int64_t tokens);
+/// all_to_all: [sent, …] -> [received, …].
+Tensor all_to_all(const Tensor& x, int64_t received);
+/// Rows in another order: a copy, in backward too.
+Tensor sort_chunks(const Tensor& x);
+/// gather_from_sequence_parallel_region over `ranks`, and its reverse. `buffer`: where a gathered
+/// tensor lies that stays (GlobalMemoryBuffer); null: it is a tensor like others.
+Tensor gather_rows(const Tensor& x, int64_t ranks, int64_t* buffer = nullptr);
+Tensor scatter_rows(const Tensor& x, int64_t ranks);
+
+/// RouterGatingLinearFunction: x [n, h], weight [E, h] -> logits [n, E] in `dtype`.
+Tensor router_linear(const Tensor& x, const Tensor& weight, DType dtype);
+/// Probabilities of the chosen experts alone, in a matrix [n, E] of zeros: scores -> scores.
+Tensor scatter_chosen(const Tensor& scores, int64_t chosen);
+
+/// GroupedLinear: rows of x in stretches, one for each weight [out, in].
+Tensor grouped_linear(const Tensor& x, std::span<const Tensor> weights, const Group& group);
+
+/// act(x₁)·x₂ times the row's probability, in one kernel that keeps x and the probabilities.
+Tensor weighted_swiglu(const Tensor& x, const Tensor& probabilities);
+
+}  // namespace memplan::mcore

@@ -1,0 +1,222 @@
+#include "policy/megatron.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "memplan/error.h"
+#include "ops/aten/session.h"
+#include "policy/pytorch.h"
+
+namespace memplan::megatron {
+namespace {
+
+constexpr std::string_view kRecomputed[] = {"core_attn", "mlp", "moe", "moe_act", "shared_experts"};
+constexpr int64_t kBlock = 512;  // of the CUDA caching allocator
+
+int64_t rounded(int64_t value, int64_t multiple) {
+  return checked_mul(ceil_div(value, multiple), multiple);
+}
+
+Bytes block(int64_t elements, DType dtype) {
+  return Bytes(rounded(checked_mul(elements, size_of(dtype)), kBlock));
+}
+
+// distributed_data_parallel.py: buckets of at least 40 million elements or a million a rank, where
+// gradients are reduced while backward runs; else a single one.
+int64_t bucket_size(const Strategy& s, int64_t ranks) {
+  if (!s.megatron.overlap_grad_reduce) return 0;
+  if (s.megatron.bucket_elements > 0) return s.megatron.bucket_elements;
+  return std::max<int64_t>(40'000'000, checked_mul(1'000'000, ranks));
+}
+
+int64_t bucket_multiple(const Strategy& s, int64_t ranks) {
+  const int64_t usual = std::lcm(ranks, int64_t{128});
+  return s.megatron.pad_buckets ? std::lcm(usual, int64_t{1} << 16) : usual;
+}
+
+int64_t sum(const BufferGroup& group) {
+  int64_t out = 0;
+  for (int64_t n : group.elements) out = checked_add(out, n);
+  return out;
+}
+
+bool is_distributed(const Strategy& s) { return s.zero > 0; }
+
+struct Adder {
+  StateMemory& out;
+  void add(Holder holder, const char* label, Bytes bytes, const char* source) {
+    if (bytes == Bytes(0)) return;
+    for (LedgerLine& line : out.lines)
+      if (line.label == label) {
+        line.bytes += bytes;
+        return total(holder) += bytes, void();
+      }
+    total(holder) += bytes;
+    out.lines.push_back({holder, label, bytes, {}, source});
+  }
+  Bytes& total(Holder holder) {
+    return holder == Holder::weights     ? out.weights
+           : holder == Holder::gradients ? out.gradients
+                                         : out.optimizer;
+  }
+};
+
+void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
+  Adder to{out};
+  const Precision& p = s.precision;
+  const int64_t buffer = buffer_elements(s, group);
+  Bytes weights, wide, fp32_gradients;
+  const bool mixed = p.weight != DType::f32;
+  for (int64_t n : group.elements) {
+    weights += block(n, p.weight);
+    wide += block(n, DType::f32);
+  }
+  if (is_distributed(s)) {
+    to.add(Holder::weights, "parameter buffer", block(buffer, p.weight),
+           "core/distributed/param_and_grad_buffer.py");
+  } else {
+    to.add(Holder::weights, "weights", weights, "core/tensor_parallel/layers.py");
+  }
+  if (!s.training) return;
+  to.add(Holder::gradients, "gradient buffer", block(buffer, p.gradient),
+         "core/distributed/param_and_grad_buffer.py");
+  const int64_t moments = s.optimizer == OptimizerKind::sgd            ? 0
+                          : s.optimizer == OptimizerKind::sgd_momentum ? 1
+                                                                       : 2;
+  if (is_distributed(s)) {
+    const int64_t shard = ceil_div(buffer, group.ranks);
+    if (mixed)
+      to.add(Holder::optimizer, "fp32 master weights, sharded", block(shard, DType::f32),
+             "core/optimizer/distrib_optimizer.py");
+    to.add(Holder::optimizer, "moments, sharded", moments * block(shard, p.optimizer),
+           "core/optimizer/distrib_optimizer.py");
+    return;
+  }
+  if (mixed) {
+    to.add(Holder::optimizer, "fp32 master weights", wide, "core/optimizer/optimizer.py");
+    // Their gradients are copies where the buffer's are not fp32 (_copy_model_grads_to_main_grads).
+    if (p.gradient != DType::f32)
+      to.add(Holder::optimizer, "gradients of the master weights", wide,
+             "core/optimizer/optimizer.py");
+  }
+  to.add(Holder::optimizer, "moments", moments * wide, "core/optimizer/__init__.py");
+}
+
+}  // namespace
+
+int64_t buffer_elements(const Strategy& s, const BufferGroup& group) {
+  if (!is_distributed(s)) return sum(group);
+  constexpr int64_t kStart = 64;
+  const int64_t bucket = bucket_size(s, group.ranks);
+  const int64_t multiple = bucket_multiple(s, group.ranks);
+  int64_t at = 0, bucket_start = 0;
+  for (auto n = group.elements.rbegin(); n != group.elements.rend(); ++n) {
+    at = checked_add(rounded(at, kStart), *n);
+    if (bucket > 0 && at - bucket_start >= bucket) bucket_start = at = rounded(at, multiple);
+  }
+  return rounded(at, multiple);
+}
+
+StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups) {
+  StateMemory out;
+  for (const BufferGroup& group : groups)
+    if (!group.elements.empty()) add_group(job.strategy, group, out);
+  return out;
+}
+
+std::vector<LedgerLine> workspaces(const Job& job) {
+  std::vector<LedgerLine> out;
+  const GpuSpec& gpu = job.cluster.gpu;
+  if (!gpu.cuda) return out;
+  const MegatronSpec& m = job.strategy.megatron;
+  const Bytes cublas = job.strategy.cublas_workspace.value_or(pytorch::cublas_workspace(gpu));
+  out.push_back({Holder::buffers, "cuBLAS workspaces", 2 * cublas,
+                 "forward's and backward's thread", "aten/src/ATen/cuda/CublasHandlePool.cpp"});
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  constexpr const char* kGemm = "transformer_engine/pytorch/cpp_extensions/gemm.py";
+  const Bytes engine(gpu.compute_major >= 9 ? 32 * kMiB + 1024 : 4 * kMiB);
+  // A router's linear layer is Transformer Engine's whatever the layers' (moe_utils.py,
+  // RouterGatingLinearFunction).
+  const bool moe = job.model.moe.experts > 0;
+  if (!m.local || moe)
+    out.push_back({Holder::buffers, "Transformer Engine's GEMM workspace", engine, {}, kGemm});
+  constexpr int64_t kStreams = 4;  // csrc: num_cublas_streams
+  if (moe && m.grouped_gemm)
+    out.push_back({Holder::buffers, "workspaces of grouped GEMMs", kStreams * engine,
+                   "one for each of 4 streams", kGemm});
+  return out;
+}
+
+void require_modelled(const Job& job) {
+  const Strategy& s = job.strategy;
+  const auto refuse = [](const char* where, std::string problem, const char* hint) {
+    throw Error(ErrorKind::not_modelled, where, std::move(problem), hint);
+  };
+  if (job.model.bare_parameters)
+    throw Error(ErrorKind::bad_input, job.model.name,
+                "framework megatron needs a model's layers, not a bare size",
+                "name a model, or use --framework textbook");
+  if (job.model.head != ModelHead::causal_lm)
+    refuse("--framework", "Megatron-core's GPTModel is a causal language model",
+           "use --framework textbook");
+  if (s.megatron.mtp_layers > 0)
+    refuse("--mtp-num-layers", "multi-token prediction of Megatron-core is not modelled",
+           "leave it away");
+  if (s.offload.optimizer != Placement::gpu || s.offload.parameters != Placement::gpu ||
+      s.offload.gradients != Placement::gpu)
+    refuse("--offload", "offload of Megatron-core is not modelled", "leave --offload away");
+  if (s.megatron.dispatcher == MegatronSpec::Dispatcher::flex)
+    refuse("--moe-token-dispatcher-type", "the flex dispatcher is not modelled",
+           "use alltoall or allgather");
+  if (s.cp > 1 && s.megatron.cp_communication == "a2a" &&
+      (job.model.heads / s.tp % s.cp != 0 || job.model.kv_heads / s.tp % s.cp != 0))
+    throw Error(ErrorKind::bad_input, "--cp-comm-type",
+                fmt::format("a2a divides the heads of a rank, {} and {}, by cp {}",
+                            job.model.heads / s.tp, job.model.kv_heads / s.tp, s.cp),
+                "use p2p, or another --cp");
+  for (const std::string& module : s.megatron.recompute_modules)
+    if (std::ranges::find(kRecomputed, module) == std::end(kRecomputed))
+      refuse("--recompute-modules", "recomputing " + module + " is not modelled",
+             "core_attn, mlp, moe, moe_act and shared_experts are");
+  const std::string name(to_string(s.optimizer));
+  const bool known = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw ||
+                     s.optimizer == OptimizerKind::sgd ||
+                     s.optimizer == OptimizerKind::sgd_momentum;
+  if (!known)
+    refuse("--optimizer", name + " of Megatron-core is not modelled", "use --optimizer adam");
+  if (s.peft.kind != PeftKind::none)
+    refuse("--peft", "adapters in Megatron-core are not modelled", "use --framework textbook");
+  if (s.zero > 1)
+    refuse("--zero", fmt::format("Megatron-core has no ZeRO stage {}", s.zero),
+           "its distributed optimizer is --zero 1");
+  if (s.schedule != ScheduleKind::one_f1b)
+    refuse("--schedule", "Megatron-core runs 1F1B", "leave --schedule away");
+}
+
+std::vector<std::string> not_modelled(const Job& job) {
+  std::vector<std::string> out{"memory that Megatron-core needs only while it starts"};
+  if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
+  return out;
+}
+
+std::vector<std::string> assumptions(const Job& job) {
+  const Strategy& s = job.strategy;
+  const MegatronSpec& m = s.megatron;
+  std::vector<std::string> out;
+  const int64_t vocab = padded_vocabulary(job);
+  if (vocab != job.model.vocab)
+    out.push_back(fmt::format("the vocabulary is padded from {} to {}", job.model.vocab, vocab));
+  if (job.model.moe.experts > 0) out.push_back("tokens spread evenly over the experts");
+  if (!m.local && m.attention == MegatronSpec::Attention::automatic)
+    out.push_back("attention by the backend that Transformer Engine prefers on this GPU");
+  return out;
+}
+
+int64_t padded_vocabulary(const Job& job) {
+  const int64_t multiple = checked_mul(job.strategy.megatron.vocab_multiple, job.strategy.tp);
+  return checked_mul(ceil_div(job.model.vocab, multiple), multiple);
+}
+
+}  // namespace memplan::megatron

@@ -1,0 +1,44 @@
+// Framework `megatron`: what Megatron-core and Transformer Engine hold beside parameters as such.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "memplan/job.h"
+#include "memplan/plan.h"
+#include "ops/graph.h"
+
+namespace memplan::megatron {
+
+/// Parameters of one rank that lie in one buffer (core/optimizer/param_layout.py: by dtype and
+/// whether they are experts').
+struct BufferGroup {
+  std::vector<int64_t> elements;  ///< of each tensor, in the order of registration
+  int64_t ranks = 1;              ///< over which its optimizer states are divided
+};
+
+/// Weights, gradients and optimizer states of these parameters, between steps, as the allocator
+/// hands them out. A line for each part.
+struct StateMemory {
+  Bytes weights, gradients, optimizer;
+  std::vector<LedgerLine> lines;
+};
+StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups);
+
+/// Elements of a group's gradient buffer: with the distributed optimizer each tensor starts at a
+/// multiple of 64 and each bucket ends at one of lcm(ranks, 128) (core/optimizer/param_layout.py).
+int64_t buffer_elements(const Strategy& strategy, const BufferGroup& group);
+
+/// The vocabulary's rows of all ranks: a multiple of tp (training/vocab_utils.py).
+int64_t padded_vocabulary(const Job& job);
+
+/// Workspaces that live in PyTorch's allocator from the first step on, one line each.
+std::vector<LedgerLine> workspaces(const Job& job);
+
+/// Refuses, by name, what is not modelled. Throws Error{not_modelled}.
+void require_modelled(const Job& job);
+std::vector<std::string> not_modelled(const Job& job);
+std::vector<std::string> assumptions(const Job& job);
+
+}  // namespace memplan::megatron

@@ -1,0 +1,101 @@
+#include "policy/megatron.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "memplan/error.h"
+
+namespace memplan {
+namespace {
+
+using megatron::buffer_elements;
+using megatron::BufferGroup;
+using megatron::state_memory;
+
+Job job_of(int zero) {
+  Job job;
+  job.strategy.framework = Framework::megatron;
+  job.strategy.optimizer = OptimizerKind::adam;
+  job.strategy.zero = zero;
+  job.strategy.precision = parse_precision("mixed-bf16", "test");
+  job.strategy.precision.gradient = DType::f32;
+  return job;
+}
+
+// Reverse order: 100, then 3 from 128 on: 131, rounded up to lcm(3, 128) = 384.
+TEST_CASE("tensors of a distributed optimizer start at multiples of 64") {
+  const BufferGroup group{{3, 100}, 3};
+  CHECK(buffer_elements(job_of(1).strategy, group) == 384);
+  CHECK(buffer_elements(job_of(0).strategy, group) == 103);
+}
+
+TEST_CASE("with overlap a bucket closes behind the tensor that fills it") {
+  Job job = job_of(1);
+  job.strategy.megatron.overlap_grad_reduce = true;
+  job.strategy.megatron.bucket_elements = 1000;
+  // 1000 fills a bucket: the next starts at 1024, the last ends at 1024 + 128.
+  CHECK(buffer_elements(job.strategy, {{10, 1000}, 2}) == 1152);
+  job.strategy.megatron.pad_buckets = true;
+  CHECK(buffer_elements(job.strategy, {{10, 1000}, 2}) == 2 * 65536);
+}
+
+// A tensor of 1024 elements: 2 + 4 + 12 bytes each; sharded by two, 2 + 4 + 6.
+TEST_CASE("bytes a parameter") {
+  const BufferGroup group{{1024}, 2};
+  const auto all = [&](const Job& job) {
+    const megatron::StateMemory m = state_memory(job, {{group}});
+    return (m.weights + m.gradients + m.optimizer).count();
+  };
+  CHECK(all(job_of(0)) == 1024 * 18);
+  CHECK(all(job_of(1)) == 1024 * (6 + 12 / 2));
+  // fp16 gradients are copied for the master weights: 20 bytes.
+  Job fp16 = job_of(0);
+  fp16.strategy.precision = parse_precision("mixed-fp16", "test");
+  fp16.strategy.precision.gradient = DType::f16;
+  CHECK(all(fp16) == 1024 * 20);
+  Job fp32 = job_of(0);
+  fp32.strategy.precision = parse_precision("fp32", "test");
+  CHECK(all(fp32) == 1024 * 16);
+}
+
+TEST_CASE("the vocabulary is a multiple of 128 rows a rank") {
+  Job job = job_of(0);
+  job.model.vocab = 50257;
+  CHECK(megatron::padded_vocabulary(job) == 50304);
+  job.strategy.tp = 8;
+  CHECK(megatron::padded_vocabulary(job) == 51200);
+}
+
+TEST_CASE("workspaces by GPU") {
+  const auto bytes = [](const char* gpu, bool grouped) {
+    Job job = job_of(0);
+    job.cluster.gpu = find_gpu(gpu, "test");
+    if (grouped) {
+      job.model.moe.experts = 8;
+      job.strategy.megatron.grouped_gemm = true;
+    }
+    Bytes sum;
+    for (const LedgerLine& line : megatron::workspaces(job)) sum += line.bytes;
+    return sum.count();
+  };
+  constexpr int64_t kMiB = 1 << 20;
+  CHECK(bytes("h100-80g", false) == 2 * 32 * kMiB + 32 * kMiB + 1024);
+  CHECK(bytes("a100-80g", false) == 2 * 8519680 + 4 * kMiB);
+  CHECK(bytes("h100-80g", true) == 2 * 32 * kMiB + 5 * (32 * kMiB + 1024));
+}
+
+TEST_CASE("what is not modelled is refused by name") {
+  Job job = job_of(0);
+  job.strategy.zero = 3;
+  CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("ZeRO stage 3"), Error);
+  job = job_of(0);
+  job.strategy.megatron.recompute_modules = {"core_attn", "layernorm"};
+  CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("layernorm"), Error);
+  job = job_of(0);
+  job.strategy.megatron.mtp_layers = 1;
+  CHECK_THROWS_AS(megatron::require_modelled(job), Error);
+}
+
+}  // namespace
+}  // namespace memplan
