@@ -121,6 +121,9 @@ void latent_attention(const V& v, ModelSpec& model) {
                  "contradicts --multi-latent-attention", "give one of the two");
   model.mla = {v.q_lora_rank.value, v.kv_lora_rank.value, v.qk_head_dim.value,
                v.rope_head_dim.value, v.v_head_dim.value};
+  // gpt_layer_specs.py: the bottlenecks' norms are --qk-layernorm's; heads have none.
+  if (!v.qk_layernorm.value) model.extra.emplace_back("no_latent_norms", 1);
+  model.qk_norm = false;
   model.head_dim = checked_add(v.qk_head_dim.value, v.rope_head_dim.value);
 }
 

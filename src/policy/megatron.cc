@@ -42,6 +42,15 @@ int64_t sum(const BufferGroup& group) {
   return out;
 }
 
+// Transformer Engine's FusedAdam keeps of an fp32 master weight the 16 bits that the bf16 weight
+// lacks (core/optimizer/optimizer_config.py, store_param_remainders).
+DType master_dtype(const Strategy& s) {
+  const DType master = s.precision.master.value_or(DType::f32);
+  const bool remainders = s.megatron.precision_aware_optimizer && master == DType::f32 &&
+                          s.precision.weight == DType::bf16;
+  return remainders ? DType::bf16 : master;
+}
+
 bool is_distributed(const Strategy& s) { return s.zero > 0; }
 
 struct Adder {
@@ -88,10 +97,12 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
   if (is_distributed(s)) {
     const int64_t shard = ceil_div(buffer, group.ranks);
     if (mixed)
-      to.add(Holder::optimizer, "fp32 master weights, sharded", block(shard, DType::f32),
+      to.add(Holder::optimizer, "master weights, sharded", block(shard, master_dtype(s)),
              "core/optimizer/distrib_optimizer.py");
-    to.add(Holder::optimizer, "moments, sharded", moments * block(shard, p.optimizer),
-           "core/optimizer/distrib_optimizer.py");
+    Bytes both = moments * block(shard, p.optimizer);
+    if (s.megatron.precision_aware_optimizer)
+      both = block(shard, p.optimizer) + block(shard, s.megatron.exp_avg_sq);
+    to.add(Holder::optimizer, "moments, sharded", both, "core/optimizer/distrib_optimizer.py");
     return;
   }
   if (mixed) {
