@@ -60,6 +60,7 @@ class Builder {
       megatron_->finish(given_, job);
     } else {
       fill_precision();
+      fill_megatron();
       fill_sequence();
       fill_batch();
     }
@@ -117,8 +118,8 @@ class Builder {
     const Given* given = find("--framework");
     if (given == nullptr) return;
     const auto framework = parse_name<Framework>(given->text, given->where);
-    if (!pytorch::is_eager(framework)) return;
     out_.job.model.implementation = implementation_of(framework);
+    if (!pytorch::is_eager(framework)) return;
     Strategy& s = out_.job.strategy;
     const std::string origin = "default of framework " + given->text;
     s.precision = parse_precision("bf16", given->where);
@@ -159,6 +160,20 @@ class Builder {
     megatron_->apply(given_, job);
     for (const auto& [key, origin] : megatron_origins(megatron_->arguments()))
       if (!find(option_of(key))) from(key, origin);
+  }
+
+  // A model of another kind trained by Megatron-core: what its arguments would say by default.
+  void fill_megatron() {
+    Strategy& s = out_.job.strategy;
+    if (s.framework != Framework::megatron || megatron_) return;
+    if (s.precision.weight == DType::bf16 && !find("--grad-dtype")) {
+      s.precision.gradient = DType::f32;
+      assume("gradients in fp32, Megatron-core's default for bf16 weights");
+    }
+    using Attention = MegatronSpec::Attention;
+    if (find("--attention"))
+      s.megatron.attention =
+          s.attention == AttentionKind::flash ? Attention::flash : Attention::unfused;
   }
 
   // Where no option says how many GPUs there are, the launcher does.

@@ -27,8 +27,9 @@ Bytes floor_of(const EagerStep& step) {
 RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica) {
   const EagerStep step = eager_step(job, Grain::blocks, Layers::folded, replica);
   // Forward and backward run on two threads: two cuBLAS handles, taken from the allocator.
-  const Bytes workspaces =
-      job.cluster.gpu.cuda ? 2 * pytorch::cublas_workspace(job.cluster.gpu) : Bytes(0);
+  const Bytes workspaces = job.cluster.gpu.cuda
+                               ? 2 * pytorch::cublas_workspace(job.cluster.gpu, job.strategy.torch)
+                               : Bytes(0);
   const Bytes beyond = outside.context + outside.libraries + outside.nccl;
 
   RankPlan rank;

@@ -40,7 +40,7 @@ class Bench {
     // A handle, and so a workspace, for the thread of forward and for that of backward.
     const bool multiplies = b_.kind == OperatorBench::Kind::gated_mlp ||
                             b_.kind == OperatorBench::Kind::fused_linear_cross_entropy;
-    return multiplies ? most + pytorch::cublas_workspace(b_.gpu) * 2 : most;
+    return multiplies ? most + pytorch::cublas_workspace(b_.gpu, Strategy{}.torch) * 2 : most;
   }
 
  private:

@@ -176,9 +176,8 @@ void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stag
 
 // Chunks of a stage whose input comes from another stage and needs a gradient there.
 int64_t chunks_with_input_gradient(const Job& job, const FoldedProgram& folded, int64_t stage) {
-  const Strategy& s = job.strategy;
   int64_t chunks = 0;
-  for (const LayerRange& range : layers_of_stage(job.model.layers, s.pp, s.vpp, stage))
+  for (const LayerRange& range : stage_layers(job, job.model.layers, stage))
     for (const Run& run : folded.program.stages[static_cast<size_t>(stage)].runs) {
       const Block& block = folded.program.blocks[static_cast<size_t>(run.block)];
       const bool first = block.part == BlockPart::layer && range.first > 0 &&

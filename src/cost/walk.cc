@@ -119,7 +119,7 @@ class Walk {
   void interleave(int64_t stage) {
     const Strategy& s = job_.strategy;
     if (s.vpp == 1) return;
-    chunks_ = layers_of_stage(job_.model.layers, s.pp, s.vpp, stage);
+    chunks_ = stage_layers(job_, job_.model.layers, stage);
     std::vector<int64_t> kept(chunks_.size());
     for (const Run& run : runs_)
       if (block(run).part == BlockPart::layer)

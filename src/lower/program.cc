@@ -44,7 +44,7 @@ class Lowering {
     for (int64_t stage = 0; stage < s.pp; ++stage) {
       std::vector<Run>& runs = program_.stages[static_cast<size_t>(stage)].runs;
       if (stage == 0) append(runs, {embedding_, 0, 1});
-      for (const LayerRange& range : ranges(std::ssize(layers), stage)) {
+      for (const LayerRange& range : stage_layers(job_, std::ssize(layers), stage)) {
         for (int64_t i = range.first; i < range.first + range.count; ++i) {
           if (split_by_bridge && i == job_.model.layers) append(runs, {bridge_, 0, 1});
           append(runs, layers[static_cast<size_t>(i)].run);
@@ -59,15 +59,6 @@ class Lowering {
   }
 
  private:
-  std::vector<LayerRange> ranges(int64_t layers, int64_t stage) const {
-    const Strategy& s = job_.strategy;
-    if (s.framework != Framework::megatron) return layers_of_stage(layers, s.pp, s.vpp, stage);
-    std::vector<LayerRange> out;
-    for (const megatron::Chunk& chunk : megatron::stage_chunks(job_, stage))
-      out.push_back(chunk.layers);
-    return out;
-  }
-
   OpContext context() const {
     const Strategy& s = job_.strategy;
     OpContext c;
@@ -282,6 +273,15 @@ class Lowering {
 };
 
 }  // namespace
+
+std::vector<LayerRange> stage_layers(const Job& job, int64_t layers, int64_t stage) {
+  const Strategy& s = job.strategy;
+  if (s.framework != Framework::megatron) return layers_of_stage(layers, s.pp, s.vpp, stage);
+  std::vector<LayerRange> out;
+  for (const megatron::Chunk& chunk : megatron::stage_chunks(job, stage))
+    out.push_back(chunk.layers);
+  return out;
+}
 
 Program lower(const Job& job, int64_t loss_batch) { return Lowering(job, loss_batch).run(); }
 

@@ -7,6 +7,7 @@
 #include "lower/families.h"
 #include "memplan/job.h"
 #include "ops/graph.h"
+#include "schedule/schedules.h"
 
 namespace memplan {
 
@@ -45,6 +46,10 @@ struct ParameterCounts {
 /// `loss_batch`: samples the loss block sees, other than micro_batch for DataParallel's GPU 0.
 /// Throws Error{bad_input, not_modelled, too_large}.
 Program lower(const Job& job, int64_t loss_batch);
+
+/// The layers of one pipeline stage, a range a chunk, as the framework cuts them.
+/// Throws Error{bad_input} where they cannot be cut.
+std::vector<LayerRange> stage_layers(const Job& job, int64_t layers, int64_t stage);
 
 /// Over all stages; of one rank's slice where tensors are split.
 ParameterCounts count_parameters(const Program& program);

@@ -118,10 +118,13 @@ Bytes import_leftovers(const Job& job) {
   return Bytes(seen ? 2 * size_of(DType::i64) : 0);
 }
 
-// 32 MiB for compute capability 9, 10 and 12, else 8 MiB and 128 KiB.
-Bytes cublas_workspace(const GpuSpec& gpu) {
+// 32 MiB for compute capability 9, 10 and 12, else 8 MiB and 128 KiB. Blackwell's is Ampere's in
+// older releases: Megatron-LM's records on GB200 hold that much with torch 2.9.1 and 2.11.0.
+Bytes cublas_workspace(const GpuSpec& gpu, Version torch) {
+  constexpr Version kKnowsBlackwell{2, 12, 0};
   const int major = gpu.compute_major;
-  if (major == 9 || major == 10 || major == 12) return Bytes(int64_t{4096} * 8 * 1024);
+  if (major == 9 || ((major == 10 || major == 12) && torch >= kKnowsBlackwell))
+    return Bytes(int64_t{4096} * 8 * 1024);
   return Bytes(int64_t{4096} * 1024 * 2 + int64_t{16} * 1024 * 8);
 }
 

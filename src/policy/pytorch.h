@@ -28,7 +28,7 @@ bool compiled_with_mask(const Strategy& strategy);
 Bytes import_leftovers(const Job& job);
 
 /// cuBLAS's workspace of one handle on this GPU (aten/src/ATen/cuda/CublasHandlePool.cpp, 2.14).
-Bytes cublas_workspace(const GpuSpec& gpu);
+Bytes cublas_workspace(const GpuSpec& gpu, Version torch);
 
 /// major · 10 + minor of the GPU; where it is unknown, 80: that of the oldest GPU with bf16.
 int compute_capability(const GpuSpec& gpu);
