@@ -86,13 +86,37 @@ void fill(const Answer& answer, const std::array<Figure<Answer>, N>& table, Case
     out.predicted = figure->of(answer);
 }
 
-// The figures of a case that one of memplan's answers is held against.
-using Asked = std::vector<CaseFigure*>;
+// A rank's own figures.
+constexpr std::array<Figure<RankPlan>, 2> kRankFigures{{
+    {"rank.allocated", [](const RankPlan& r) { return FigureValue(r.memory.allocated.count()); }},
+    {"rank.reserved", [](const RankPlan& r) { return FigureValue(r.memory.reserved.count()); }},
+}};
+
+const RankPlan& plan_of(const Plan& plan, int64_t rank) {
+  for (const RankPlan& kind : plan.ranks)
+    if (rank >= kind.rank && rank < kind.rank + kind.count) return kind;
+  throw Error(ErrorKind::not_modelled, "", "the job has no rank " + std::to_string(rank));
+}
+
+// A figure of a case that one of memplan's answers is held against.
+struct AskedFigure {
+  CaseFigure* figure;
+  std::optional<int64_t> rank;
+};
+using Asked = std::vector<AskedFigure>;
 
 template <typename Answer, size_t N>
 void fill_all(const Answer& answer, const std::array<Figure<Answer>, N>& table,
               const Asked& figures) {
-  for (CaseFigure* figure : figures) fill(answer, table, *figure);
+  for (const AskedFigure& asked : figures) fill(answer, table, *asked.figure);
+}
+
+void fill_plan(const Plan& plan, const Asked& figures) {
+  for (const AskedFigure& asked : figures)
+    if (asked.rank)
+      fill(plan_of(plan, *asked.rank), kRankFigures, *asked.figure);
+    else
+      fill(plan, kPlanFigures, *asked.figure);
 }
 
 // The walk knows no master copy, and activations do not depend on it.
@@ -123,7 +147,7 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
   try {
     if (one.bench) {
       const FigureValue peak = operator_peak(*one.bench).count();
-      for (CaseFigure* figure : figures) figure->predicted = peak;
+      for (const AskedFigure& asked : figures) asked.figure->predicted = peak;
       return;
     }
     const std::optional<Job>& job = by == Answered::by_size && one.model ? one.model : one.job;
@@ -136,10 +160,10 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
     else if (by == Answered::by_step)
       fill_all(eager_step(walked(*job)), kStepFigures, figures);
     else
-      fill_all(one_answer(predict(*job)), kPlanFigures, figures);
+      fill_plan(one_answer(predict(*job)), figures);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::device_fault) throw;
-    for (CaseFigure* figure : figures) figure->refused = error.problem();
+    for (const AskedFigure& asked : figures) asked.figure->refused = error.problem();
   }
 }
 
@@ -157,7 +181,8 @@ std::vector<CaseFigure> predict_case(const MeasuredCase& one) {
        {Answered::by_size, Answered::by_step, Answered::by_plan, Answered::by_operator}) {
     Asked asked;
     for (size_t i = 0; i < figures.size(); ++i)
-      if (one.figures[i].answered == by && figures[i].refused.empty()) asked.push_back(&figures[i]);
+      if (one.figures[i].answered == by && figures[i].refused.empty())
+        asked.push_back({&figures[i], one.figures[i].rank});
     if (!asked.empty()) answer(one, by, asked);
   }
   return figures;

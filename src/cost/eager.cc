@@ -258,7 +258,7 @@ class Step {
     if (job_.backend == Backend::cpu || !gpu.cuda) return {};
     const DeviceMemory outside = outside_framework(job_);
     const Bytes left = gpu.memory - outside.context - outside.libraries - outside.nccl -
-                       pytorch::cublas_workspace(gpu);
+                       pytorch::cublas_workspace(gpu, s_.torch);
     return (left + out_.optimizer + out_.gradients).count();
   }
 

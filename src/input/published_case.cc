@@ -56,7 +56,7 @@ const PublishedSource* find_source(const std::string& name, const std::string& f
 }
 
 Measurement figure_of(const PublishedFigure& row, const JsonNode& value) {
-  Measurement out{std::string(row.figure), int64_t{0}, std::string(row.refused), row.answered};
+  Measurement out{std::string(row.figure), int64_t{0}, std::string(row.refused), row.answered, {}};
   constexpr double kMost = 0x1p62;
   const double bytes = value.number() * row.unit;
   if (!(bytes >= 0 && bytes < kMost)) throw value.error("is out of range");
@@ -74,7 +74,16 @@ std::vector<Measurement> read_figures(const JsonNode& measured,
   for (const PublishedFigure& row : rows) {
     const auto value = measured.find(row.key);
     const bool known = std::ranges::find(out, row.figure, &Measurement::figure) != out.end();
-    if (value && !value->is_null() && !known) out.push_back(figure_of(row, *value));
+    if (!value || value->is_null() || known) continue;
+    if (!value->is_array()) {
+      out.push_back(figure_of(row, *value));
+      continue;
+    }
+    int64_t rank = 0;
+    for (const JsonNode& one : value->items()) {
+      out.push_back(figure_of(row, one));
+      out.back().rank = rank++;
+    }
   }
   return out;
 }

@@ -7,6 +7,7 @@
 #include "input/peft_config.h"
 #include "input/published_fields.h"
 #include "input/published_megatron.h"
+#include "input/published_simumax.h"
 #include "input/published_torchtune.h"
 
 namespace memplan {
@@ -198,6 +199,12 @@ constexpr auto kMegatronFigures = std::to_array<PublishedFigure>({
     {"peak_allocated_gib", "last_rank.allocated", kGiBytes},
 });
 
+// Lists of all ranks' figures.
+constexpr auto kSimumaxFigures = std::to_array<PublishedFigure>({
+    {"peak_allocated_by_rank_gib", "rank.allocated", kGiBytes},
+    {"peak_reserved_by_rank_gib", "rank.reserved", kGiBytes},
+});
+
 constexpr auto kSources = std::to_array<PublishedSource>({
     {"huggingface/peft", "method_comparison/MetaMathQA", kMetamathFigures, read_metamath,
      metamath_model},
@@ -205,6 +212,7 @@ constexpr auto kSources = std::to_array<PublishedSource>({
     {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune_record},
     {"LOMO", "", kLomoFigures, read_lomo},
     {"NVIDIA/Megatron-LM", "", kMegatronFigures, read_megatron_record},
+    {"MooreThreads/SimuMax", "", kSimumaxFigures, read_simumax_record},
 });
 
 }  // namespace

@@ -42,6 +42,7 @@ struct Measurement {
   FigureValue value;
   std::string refused = {};  ///< why memplan has no such figure, where it has none
   Answered answered = Answered::by_plan;
+  std::optional<int64_t> rank = {};  ///< whose it is, where every rank was measured
 };
 
 struct MeasuredCase {

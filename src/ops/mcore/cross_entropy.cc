@@ -29,7 +29,7 @@ Tensor vocab_parallel(const Tensor& logits, const Tensor& labels, bool fused) {
   Tensor loss = make(session, kForward, rows, DType::f32);
   if (!tracks(logits)) return loss;
   const Saved ks(softmax), ko(others), kt(target);
-  record({&loss}, {&logits}, [=, narrow = logits.dtype()](Grads& g) {
+  record({&loss}, {&logits}, [ks, ko, kt, fused, narrow = logits.dtype()](Grads& g) {
     Tensor grad = ks.get();
     const Tensor update = make(g.session(), "aten.rsub.Scalar", {kt.get().elements()}, DType::f32);
     g.set(0, fused ? to(grad, narrow) : grad);

@@ -94,9 +94,9 @@ Tensor reduce_scatter(const Tensor& x, const Group& group) {
 Tensor norm(const Tensor& x, const Norm& norm) {
   NormOutput made = run_norm(x, norm);
   if (!tracks({&x, &norm.weight})) return made.y;
-  Saved kx(x), kw(norm.weight), kr(made.rstd), km;
+  Saved kx(x), kr(made.rstd), km;
   if (made.mean) km = Saved(made.mean);
-  record({&made.y}, {&x, &norm.weight, &norm.bias}, [=](Grads& g) {
+  record({&made.y}, {&x, &norm.weight, &norm.bias}, [kx, kr, km, norm](Grads& g) {
     const Tensor input = kx.get();
     norm_backward(g, input, norm);
   });
@@ -114,19 +114,20 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
   if (!tracks({&x, &weight})) return out;
   Saved kx(x), ky(made.y, ReadBy::kernel), kr(made.rstd), km;
   if (made.mean) km = Saved(made.mean);
-  record({&out}, {&x, &given.weight, &given.bias, &weight, &bias}, [=](Grads& g) mutable {
-    const Tensor input = kx.get();
-    InputGradient dx;
-    {
-      const Tensor y = ky.get();
-      const Tensor all = whole_input(y, group);
-      dx = column_dgrad(g.in(), weight, group);
-      if (g.wants(3)) g.set(3, weight_gradient(weight, group));
-      if (bias) g.set(4, make(g.session(), kGemm, bias.sizes(), bias.dtype()));
-    }
-    ky = {};  // clear_tensor_data
-    norm_backward(g, input, given);
-  });
+  record({&out}, {&x, &given.weight, &given.bias, &weight, &bias},
+         [kx, ky, kr, km, given, weight, bias, group](Grads& g) mutable {
+           const Tensor input = kx.get();
+           InputGradient dx;
+           {
+             const Tensor y = ky.get();
+             const Tensor all = whole_input(y, group);
+             dx = column_dgrad(g.in(), weight, group);
+             if (g.wants(3)) g.set(3, weight_gradient(weight, group));
+             if (bias) g.set(4, make(g.session(), kGemm, bias.sizes(), bias.dtype()));
+           }
+           ky = {};  // clear_tensor_data
+           norm_backward(g, input, given);
+         });
   return out;
 }
 
