@@ -138,7 +138,6 @@ RequestFile read_request(const JsonNode& root, const std::string& from) {
       out.settings.push_back({option, "", node.where(), from, peft_of(node)});
     } else if (key == "megatron_arguments") {
       out.megatron = megatron_launch(node.texts());
-      out.megatron->from = from;
       for (MegatronWord& word : out.megatron->words) word.where = node.where();
     } else if (key == "profile") {
       throw Error(ErrorKind::not_modelled, node.where(), "calibration profiles are not read yet",
@@ -149,6 +148,7 @@ RequestFile read_request(const JsonNode& root, const std::string& from) {
       throw request.missing(key).error("unknown setting", name_hint(key, known_keys(own)));
     }
   }
+  if (out.megatron && !out.model.empty()) out.megatron->from = out.model;
   return out;
 }
 

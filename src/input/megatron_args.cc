@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/text.h"
 #include "input/megatron_model.h"
 #include "memplan/error.h"
@@ -25,14 +28,40 @@ void megatron_refuse(const std::string& where, std::string problem) {
   throw Error(ErrorKind::not_modelled, where, std::move(problem));
 }
 
+namespace {
+
+// Variables that change memory. In front of the arguments, as a shell has them, they are part of
+// what was given.
+constexpr auto kVariables = std::to_array<std::string_view>(
+    {"CUBLAS_WORKSPACE_CONFIG", "NVTE_FLASH_ATTN", "NVTE_FUSED_ATTN"});
+
+bool is_variable(const MegatronWord& word) {
+  const std::string name = word.text.substr(0, word.text.find('='));
+  return name.size() < word.text.size() && std::ranges::find(kVariables, name) != kVariables.end();
+}
+
+}  // namespace
+
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over) {
   if (!launch.script.empty() && launch.script != "pretrain_gpt.py")
     throw Error(ErrorKind::not_modelled, launch.script_where,
                 printable(launch.script) + " is not modelled yet", "pretrain_gpt.py is");
-  std::vector<MegatronWord> words = launch.words;
+  MegatronArguments out;
+  out.from = launch.from;
+  out.environment = launch.environment;
+  const auto first = std::ranges::find_if_not(launch.words, is_variable);
+  for (auto word = launch.words.begin(); word != first; ++word) {
+    const size_t equals = word->text.find('=');
+    out.environment.push_back({word->text.substr(0, equals),
+                               {word->text.substr(equals + 1), word->where, word->unknown}});
+  }
+  std::vector<MegatronWord> words(first, launch.words.end());
   words.insert(words.end(), over.begin(), over.end());
-  MegatronArguments out{read_megatron_values(words), {}, launch.from, launch.environment};
+  out.values = read_megatron_values(words);
+  for (const auto& [name, value] : out.environment)
+    if (std::ranges::find(kVariables, name) != kVariables.end())
+      out.words.push_back(name + "=" + value.text);
   for (const MegatronWord& word : words) out.words.push_back(word.text);
   return out;
 }

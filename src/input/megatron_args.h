@@ -14,12 +14,13 @@ namespace memplan {
 /// Arguments read, with the places they stand at.
 struct MegatronArguments {
   MegatronValues values;
-  std::vector<std::string> words;  ///< as they were given
+  std::vector<std::string> words;  ///< as they were given, behind variables that change memory
   std::string from;                ///< file, or "command line"
   std::vector<EnvironmentSetting> environment;
 };
 
-/// Reads the words of a launch, which come before those of `over`. Throws Error{bad_input} with
+/// Reads the words of a launch, which come before those of `over`; variables may stand in front of
+/// them ("CUBLAS_WORKSPACE_CONFIG=:4096:8"). Throws Error{bad_input} with
 /// file and line, JSON pointer or option; Error{not_modelled} for a script other than
 /// pretrain_gpt.py and for arguments that memplan refuses.
 MegatronArguments read_megatron(const MegatronLaunch& launch,

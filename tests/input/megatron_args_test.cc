@@ -248,6 +248,12 @@ TEST_SUITE("input/megatron arguments") {
     apply_megatron(read_megatron(with), job);
     CHECK(job.strategy.cublas_workspace == Bytes((2 * 4096 + 8 * 16) * 1024));
     CHECK(job.strategy.megatron.attention == MegatronSpec::Attention::fused);
+    // They are part of what was given, and read back.
+    CHECK(job.strategy.megatron.arguments.front() == "CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8");
+    Job again;
+    apply_megatron(read_megatron(megatron_launch(job.strategy.megatron.arguments)), again);
+    CHECK(again.strategy.cublas_workspace == job.strategy.cublas_workspace);
+    CHECK(again.strategy.megatron.arguments == job.strategy.megatron.arguments);
     // determinism.py sets it from core 0.19 on.
     CHECK_FALSE(job_of("--deterministic-mode").strategy.cublas_workspace);
     CHECK(job_of("--deterministic-mode", 0, {0, 19, 0}).strategy.cublas_workspace == 32 * kMiB);
