@@ -284,6 +284,12 @@ class Step {
     if (w.block->part == BlockPart::bridge)
       return family_.bridge(f, *w.params, *walked_.front().params, hidden);
     if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
+    if (hf::checkpoints_reentrantly(job_))
+      return aten::checkpoint_reentrantly(session_, hidden,
+                                          [this, kept = f.arguments(), &w](const Tensor& x) {
+                                            hf::Forward own = kept;
+                                            return family_.layer(own, *w.params, w.block->kind, x);
+                                          });
     // What a layer returns beside its hidden_states is taken from its first run.
     hf::Forward* outputs = &f;
     // Offloaded, the input is not held as the checkpoint's argument but saved (_NoopSaveInputs),

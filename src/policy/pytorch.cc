@@ -13,6 +13,10 @@ namespace {
 // torch/csrc/autograd/generated/Functions.h), but the kernels of attention are not: flash attention
 // 2 came with 2.2, the CPU's own with 2.4. litgpt's published peaks are of 2.1.
 Version oldest_torch(const Job& job) {
+  // The forwards of 4.30 have no such kernels; they were traced with 2.0.1.
+  if (job.strategy.transformers < Version{4, 31, 0} &&
+      job.strategy.attention == AttentionKind::unfused)
+    return {2, 0, 0};
   if (job.backend == Backend::cpu) return {2, 4, 0};
   return job.strategy.framework == Framework::litgpt ? Version{2, 1, 0} : Version{2, 2, 0};
 }

@@ -59,12 +59,44 @@ Tensor filled_mask(const Forward& f) {
   return length == f.sequence ? mask : slice(mask, -1, 0, f.sequence);
 }
 
+// _prepare_decoder_attention_mask: _make_causal_mask and _expand_mask.
+Tensor summed_mask(const Forward& f) {
+  Session& s = f.session;
+  const DType dtype = f.inputs_embeds.dtype();
+  const Shape square{f.sequence, f.sequence};
+  Tensor own;
+  if (!f.padding) own = make(s, "aten.ones.default", {f.batch, f.sequence}, DType::boolean);
+  Tensor causal;
+  {
+    {
+      const Tensor lowest = make(s, "aten.lift_fresh.default", {}, DType::f32);
+      causal = make(s, "aten.full.default", square, DType::f32);
+    }
+    const Tensor columns = make(s, "aten.arange.default", {f.sequence}, DType::i64);
+    {
+      const Tensor next = make(s, "aten.add.Tensor", {f.sequence}, DType::i64);
+      const Tensor earlier = make(s, "aten.lt.Tensor", square, DType::boolean);
+    }
+    causal = to(causal, dtype);
+  }
+  const Shape full{f.batch, 1, f.sequence, f.sequence};
+  Tensor hidden;
+  {
+    const Tensor wide = make(s, "aten._to_copy.default", full, dtype);
+    const Tensor inverted = make(s, "aten.rsub.Scalar", full, dtype);
+    const Tensor flags = make(s, "aten._to_copy.default", full, DType::boolean);
+    hidden = make(s, "aten.masked_fill.Scalar", full, dtype);
+  }
+  return make(s, "aten.add.Tensor", full, dtype);
+}
+
 Tensor mask_for(const Forward& f, AttentionKind kind, bool forced, bool sliding) {
   if (kind == AttentionKind::flash) return f.padding;
   const bool eager = kind == AttentionKind::unfused;
   const bool needed = forced || eager || f.padding || !f.past.empty() ||
                       (sliding && f.sequence > f.model.sliding_window);
   if (!needed) return {};
+  if (causal_mask_form(f.job) == CausalMaskForm::summed) return summed_mask(f);
   if (causal_mask_form(f.job) == CausalMaskForm::filled) return filled_mask(f);
   const Tensor mask = bool_mask(f, sliding);
   if (!eager) return mask;
@@ -75,7 +107,7 @@ Tensor mask_for(const Forward& f, AttentionKind kind, bool forced, bool sliding)
 }
 
 Tensor eager_attention(const Tensor& q, const Tensor& key, const Tensor& value,
-                       const AttentionCall& call) {
+                       const AttentionCall& call, bool clamps) {
   const int64_t groups = q.size(1) / key.size(1);
   const Tensor k = repeat_kv(key, groups);
   const Tensor v = repeat_kv(value, groups);
@@ -91,6 +123,7 @@ Tensor eager_attention(const Tensor& q, const Tensor& key, const Tensor& value,
     weights = mul_scalar(weights);
   }
   if (call.mask) weights = add(weights, call.mask);
+  if (call.mask && clamps) weights = maximum_of_number(weights);
   {
     Tensor soft = softmax_f32(weights);
     weights = to(soft, q.dtype());
@@ -136,7 +169,7 @@ Tensor attend(const Forward& f, const Tensor& q, const Tensor& k, const Tensor& 
               const AttentionCall& call) {
   switch (f.job.strategy.attention) {
     case AttentionKind::unfused:
-      return eager_attention(q, k, v, call);
+      return eager_attention(q, k, v, call, clamps_scores(f.job));
     case AttentionKind::flash: {
       const Tensor tq = transpose(q, 1, 2), tk = transpose(k, 1, 2), tv = transpose(v, 1, 2);
       const DType narrow = flash_dtype(f, q.dtype());

@@ -1,4 +1,5 @@
 // LlamaModel and those that differ from it by what their rows say.
+#include <algorithm>
 #include <utility>
 
 #include "lower/huggingface/families.h"
@@ -40,10 +41,14 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
   Tensor k = project(row.k, row.k_norm);
   Tensor v = project(row.v, {});
   const Rotary turn = layer_rotary(f, v);
-  if (runs_liger(f))
+  if (runs_liger(f)) {
     liger::rope(q, k, turn.cos, turn.sin);
-  else
+  } else if (rotary_home(f.job) == RotaryHome::tables) {
+    const Rotary rows = rotary_rows(f, turn);
+    apply_rotary(rows.cos, rows.sin, q, k);
+  } else {
     apply_rotary(turn.cos, turn.sin, q, k);
+  }
   extend_past(f, k, v);
   return attention_output(f, p, kind, q, k, v, soft_cap);
 }
@@ -180,8 +185,18 @@ Tensor masked_loss(Forward& f, const Tensor& logits) {
   return cross_entropy(rows, view(f.ids, {tokens}));
 }
 
+int64_t rotary_positions(const Job& job) {
+  return std::max(job.model.max_positions, job.strategy.sequence);
+}
+
 int64_t rotary_buffers(const Job& job) {
   const RotaryHome home = rotary_home(job);
+  const int64_t width = rotary_width(job.model);
+  if (home == RotaryHome::tables) {
+    const int64_t tables = checked_mul(rotary_positions(job), 2 * width);
+    return checked_mul(job.model.layers, checked_add(ceil_div(width, 2), tables)) *
+           size_of(DType::f32);
+  }
   int64_t copies = keeps_original_frequencies(job) ? 2 : 1;
   if (home != RotaryHome::model) copies = job.model.layers;
   if (home == RotaryHome::layers_and_model) ++copies;

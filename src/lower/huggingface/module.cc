@@ -162,8 +162,33 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32) {
   return mul(weight, narrow);
 }
 
+namespace {
+
+Tensor late_narrowed_norm(const Tensor& x, const Tensor& weight) {
+  Tensor variance;
+  {
+    Tensor square;
+    {
+      const Tensor wide = to(x, DType::f32);
+      square = pow_scalar(wide);
+    }
+    variance = mean_last(square);
+  }
+  Tensor hidden;
+  {
+    Tensor scale = add_scalar(variance);
+    scale = rsqrt(scale);
+    hidden = mul(x, scale);
+  }
+  const Tensor product = mul(weight, hidden);
+  return to(product, x.dtype());
+}
+
+}  // namespace
+
 Tensor llama_norm(const Forward& f, const Tensor& x, const Tensor& weight) {
-  return runs_liger(f) ? liger::rms_norm(x, weight, liger_device(f)) : rms_norm(x, weight);
+  if (runs_liger(f)) return liger::rms_norm(x, weight, liger_device(f));
+  return narrows_norm_last(f.job) ? late_narrowed_norm(x, weight) : rms_norm(x, weight);
 }
 
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
@@ -196,12 +221,26 @@ void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
 }
 
 void prepare_rotary(Forward& f) {
-  if (rotary_home(f.job) != RotaryHome::layers)
-    rotary_embedding(f, rotary_width(f.model), f.cos, f.sin);
+  const int64_t width = rotary_width(f.model);
+  switch (rotary_home(f.job)) {
+    case RotaryHome::layers:
+      return;
+    case RotaryHome::tables:
+      for (Tensor* x : {&f.cos, &f.sin})
+        *x = owned_elsewhere(f.session, {1, 1, rotary_positions(f.job), width}, DType::f32);
+      return;
+    case RotaryHome::layers_and_model:
+    case RotaryHome::model:
+      return rotary_embedding(f, width, f.cos, f.sin);
+  }
 }
 
 Rotary layer_rotary(const Forward& f, const Tensor& v) {
   Rotary own{f.cos, f.sin};
+  if (rotary_home(f.job) == RotaryHome::tables) {
+    for (Tensor* x : {&own.cos, &own.sin}) *x = to(slice(*x, 2, 0, f.sequence), v.dtype());
+    return own;
+  }
   if (rotary_home(f.job) == RotaryHome::layers)
     rotary_embedding(f, rotary_width(f.model), own.cos, own.sin, v.dtype());
   return own;
@@ -221,6 +260,16 @@ Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   const Tensor turned = mul(rotated, sin);
   rotated.reset();
   return add(straight, turned);
+}
+
+Rotary rotary_rows(const Forward& f, const Rotary& tables) {
+  const auto rows = [&](const Tensor& table) {
+    return make(f.session, "aten.index.Tensor", {1, f.sequence, table.size(-1)}, table.dtype());
+  };
+  Rotary out;
+  out.cos = rows(tables.cos);
+  out.sin = rows(tables.sin);
+  return out;
 }
 
 void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k) {

@@ -70,12 +70,12 @@ struct Forward {
   // The local variables of model.forward.
   Tensor inputs_embeds = {}, position_ids = {};
   Tensor causal_mask = {}, sliding_mask = {};  ///< [b, 1, s, s], or empty where none is needed
-  Tensor cos = {}, sin = {};                   ///< [1, s, d]
-  Tensor local_cos = {}, local_sin = {};       ///< of sliding layers, where they differ (Gemma 3)
-  std::vector<Tensor> shared = {};   ///< what a family passes from layer to layer by itself
-  std::vector<Tensor> outputs = {};  ///< what the model's output holds beside the logits
-  std::vector<Tensor> locals = {};   ///< what model.forward holds and gives to no layer
-  std::vector<Tensor> loop = {};     ///< variables of the training loop that outlive backward
+  Tensor cos = {}, sin = {};              ///< [1, s, d]; of tables, [1, 1, p, d] of all p positions
+  Tensor local_cos = {}, local_sin = {};  ///< of sliding layers, where they differ (Gemma 3)
+  std::vector<Tensor> shared = {};        ///< what a family passes from layer to layer by itself
+  std::vector<Tensor> outputs = {};       ///< what the model's output holds beside the logits
+  std::vector<Tensor> locals = {};        ///< what model.forward holds and gives to no layer
+  std::vector<Tensor> loop = {};          ///< variables of the training loop that outlive backward
   // What PeftModel.forward holds while the model's runs.
   Tensor prompt_tokens = {};                ///< [b, n]: virtual tokens of prompt learning
   std::vector<Tensor> past = {};            ///< keys and values of the prefix, by layer
@@ -106,7 +106,7 @@ Tensor adapted_embedding(const Forward& f, const Params& p, std::string_view nam
 /// LlamaRMSNorm: fp32 inside, the weight applied in the input's dtype; with `weigh_in_f32`, before
 /// the result is narrowed (Olmo2RMSNorm).
 Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32 = false);
-/// rms_norm by the kernels that the job names.
+/// rms_norm as the release has it, or by the kernels that the job names.
 Tensor llama_norm(const Forward& f, const Tensor& x, const Tensor& weight);
 /// The norm of the family's row named `name`.
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x);
@@ -123,6 +123,10 @@ struct Rotary {
   Tensor cos, sin;
 };
 Rotary layer_rotary(const Forward& f, const Tensor& v);
+/// How many positions tables hold.
+int64_t rotary_positions(const Job& job);
+/// cos[position_ids] and sin[position_ids] of tables [1, 1, s, d]: [1, s, d].
+Rotary rotary_rows(const Forward& f, const Rotary& tables);
 /// apply_rotary_pos_emb: q and k are replaced.
 void apply_rotary(const Tensor& cos, const Tensor& sin, Tensor& q, Tensor& k);
 /// (x · cos) + (rotate_half(x) · sin), cos and sin already broadcastable.

@@ -53,6 +53,8 @@ constexpr FamilyReleases kFamilies[] = {
 constexpr FamilyReleases kOthers{{},      kSince5, kSince5, kSince5, kInside,
                                  kSince5, kSince5, kSince5, kSince5};
 
+// The first LlamaForCausalLM, as it was in all of 4.30.
+constexpr Version kFirstLlama = v(30), kSecondLlama = v(31);
 // ForCausalLMLoss pads the labels (loss/loss_utils.py).
 constexpr Version kPaddedLabels{4, 49, 0};
 // integrations/sdpa_attention.py: use_gqa_in_sdpa, and no .contiguous() any more.
@@ -63,6 +65,8 @@ constexpr Version kStarcoder2Plain{4, 48, 0}, kStarcoder2Checkpoints{4, 52, 0};
 constexpr Version kGemmaScaleBuffer{5, 4, 0};
 // torch's scaled_dot_product_attention has enable_gqa.
 constexpr Version kEnableGqa{2, 5, 0};
+
+bool first_llama(const Job& job) { return job.strategy.transformers < kSecondLlama; }
 
 const FamilyReleases& releases(const Job& job) {
   const std::string_view family = family_row(job.model).name;
@@ -79,11 +83,13 @@ std::string text(Version v) {
 CausalLossForm causal_loss_form(const Job& job) {
   const Version version = job.strategy.transformers;
   const FamilyReleases& family = releases(job);
+  if (first_llama(job)) return CausalLossForm::shifted;
   if (version < family.loss_function) return family.first_loss;
   return version < kPaddedLabels ? CausalLossForm::widened_inside : CausalLossForm::padded;
 }
 
 CausalMaskForm causal_mask_form(const Job& job) {
+  if (first_llama(job)) return CausalMaskForm::summed;
   return job.strategy.transformers < releases(job).masking_utils ? CausalMaskForm::filled
                                                                  : CausalMaskForm::compared;
 }
@@ -97,9 +103,14 @@ SdpaForm sdpa_form(const Job& job) {
 
 RotaryHome rotary_home(const Job& job) {
   const Version version = job.strategy.transformers;
+  if (first_llama(job)) return RotaryHome::tables;
   if (version < releases(job).model_rotary) return RotaryHome::layers;
   return version < releases(job).one_rotary ? RotaryHome::layers_and_model : RotaryHome::model;
 }
+
+bool clamps_scores(const Job& job) { return first_llama(job); }
+bool narrows_norm_last(const Job& job) { return first_llama(job); }
+bool checkpoints_reentrantly(const Job& job) { return first_llama(job); }
 
 bool keeps_original_frequencies(const Job& job) { return !(job.strategy.transformers < kSince5); }
 
@@ -121,7 +132,24 @@ bool turns_part_of_heads(const Job& job) { return !(job.strategy.transformers < 
 
 bool slices_token_types(const Job& job) { return job.strategy.transformers < kSince5; }
 
+namespace {
+
+// What of 4.30 is modelled: LLaMA alone, with all heads, as it was before attention had other
+// implementations, and training programs other ways.
+bool is_first_llama(const Job& job) {
+  const Strategy& s = job.strategy;
+  const ModelSpec& m = job.model;
+  return first_llama(job) && !(s.transformers < kFirstLlama) && family_row(m).name == "llama" &&
+         m.head == ModelHead::causal_lm && m.kv_heads == m.heads &&
+         checked_mul(m.heads, m.head_dim) == m.hidden && s.attention == AttentionKind::unfused &&
+         s.peft.kind == PeftKind::none && !s.compile && s.quantization.kind == QuantKind::none &&
+         s.loss == LossKind::cross_entropy && s.kernels == KernelKind::eager && s.dp == 1;
+}
+
+}  // namespace
+
 void require_modelled_release(const Job& job) {
+  if (is_first_llama(job)) return;
   const FamilyReleases& family = releases(job);
   const Version version = job.strategy.transformers;
   if (family.family == "starcoder2" && job.strategy.recompute == Recompute::full &&

@@ -19,6 +19,7 @@ CausalLossForm causal_loss_form(const Job& job);
 
 /// How a causal mask is made (the model's _update_causal_mask, or masking_utils.py).
 enum class CausalMaskForm : uint8_t {
+  summed,    ///< additive [b, 1, s, s], always: the causal one and that of the padding, added
   filled,    ///< additive [s, s + 1], for sdpa too where there is padding
   compared,  ///< bool, which eager attention makes additive [b, 1, s, s]
 };
@@ -33,11 +34,22 @@ SdpaForm sdpa_form(const Job& job);
 
 /// Whose modules hold inv_freq, and who turns it into cos and sin.
 enum class RotaryHome : uint8_t {
+  tables,            ///< each layer's attention holds cos and sin of all positions
   layers,            ///< each layer's attention does both
   layers_and_model,  ///< both hold it; the model computes, once for all
   model,
 };
 RotaryHome rotary_home(const Job& job);
+
+/// Scores under a mask are no less than the least number of their dtype: torch.max of both.
+bool clamps_scores(const Job& job);
+
+/// RMSNorm multiplies the unwidened input, and by its weight in fp32 (LlamaRMSNorm of 4.30).
+bool narrows_norm_last(const Job& job);
+
+/// Layers are checkpointed by torch.utils.checkpoint(use_reentrant=True), its default, which there
+/// is no way to change.
+bool checkpoints_reentrantly(const Job& job);
 
 /// original_inv_freq is a buffer of its own, not another name of inv_freq.
 bool keeps_original_frequencies(const Job& job);

@@ -331,4 +331,32 @@ Tensor checkpoint(Session& session, std::function<Tensor()> body) {
   return out;
 }
 
+// CheckpointFunction (torch/utils/checkpoint.py)
+Tensor checkpoint_reentrantly(Session& session, const Tensor& x,
+                              std::function<Tensor(const Tensor&)> body) {
+  const bool tracked = tracks(x);
+  Tensor out;
+  {
+    NoGrad off(session);
+    out = body(x);
+  }
+  if (!tracked) return out;
+  const Saved kept(x);
+  record({&out}, {&x}, [kept, body = std::move(body), autocast = session.autocast](Grads& g) {
+    Session& s = g.session();
+    Tensor input = kept.get().detach();
+    s.require_grad(input);
+    const bool grad = std::exchange(s.grad_enabled, true);
+    const auto outer = std::exchange(s.autocast, autocast);
+    const Tensor again = body(input);
+    s.autocast = outer;
+    if (autocast) s.leave_autocast();
+    run_backward(s, again, g.in());
+    s.grad_enabled = grad;
+    g.set(0, std::exchange(input->leaf->grad, {}));
+    input->leaf->value.reset();
+  });
+  return out;
+}
+
 }  // namespace memplan::aten

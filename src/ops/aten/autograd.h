@@ -79,4 +79,9 @@ void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
 /// twice; it holds what the checkpoint's arguments and closure hold.
 Tensor checkpoint(Session& session, std::function<Tensor()> body);
 
+/// The same with use_reentrant=True: forward runs without autograd and keeps `x` (and what the body
+/// holds); its node's backward runs the whole body again, and its own backward within.
+Tensor checkpoint_reentrantly(Session& session, const Tensor& x,
+                              std::function<Tensor(const Tensor&)> body);
+
 }  // namespace memplan::aten

@@ -59,6 +59,8 @@ Tensor softmax_f32(const Tensor& x);
 Tensor dropout(const Tensor& x, double p);
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 Tensor masked_fill(const Tensor& x, const Tensor& mask);
+/// torch.max(x, torch.tensor(number)): keeps both.
+Tensor maximum_of_number(const Tensor& x);
 Tensor clone(const Tensor& x);  ///< contiguous
 /// A new tensor made from nothing (arange, zeros, full): `op` names it.
 Tensor make(Session& session, std::string_view op, const Shape& sizes, DType dtype);

@@ -345,6 +345,26 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask) {
   return out;
 }
 
+Tensor maximum_of_number(const Tensor& x) {
+  const Tensor number = make(x.session(), "aten.lift_fresh.default", {}, DType::f32);
+  Saved kept, other;
+  if (tracks(x)) {
+    kept = Saved(x);
+    other = Saved(number);
+  }
+  Tensor out = pointwise("aten.maximum.default", {&x}, x.dtype());
+  if (tracks(x))
+    record({&out}, {&x}, [kept, other](Grads& g) {  // half of it where both are equal
+      const Tensor self = kept.get(), bound = other.get();
+      const Tensor half = pointwise("aten.div.Scalar", {&g.in()}, g.in().dtype());
+      const Tensor equal = pointwise("aten.eq.Tensor", {&self}, DType::boolean);
+      Tensor grad = pointwise("aten.where.self", {&equal, &half, &g.in()}, g.in().dtype());
+      const Tensor less = pointwise("aten.lt.Tensor", {&self}, DType::boolean);
+      g.set(0, std::move(grad));
+    });
+  return out;
+}
+
 Tensor clone(const Tensor& x) {
   Tensor out = allocate(x.session(), x.sizes(), x.dtype());
   x.session().ledger.note("aten.clone.default");

@@ -7,13 +7,19 @@
 namespace memplan::aten {
 namespace {
 
+// derivatives.yaml of 2.0 asks the input of a mean for its number of elements by sym_numel, in
+// whose place the generator keeps all of it; not in 1.13, nor from 2.1 on.
+bool mean_keeps_input(const Tensor& x) { return x.session().torch < Version{2, 1, 0}; }
+
 Tensor reduce_last(const Tensor& x, std::string_view op, bool divides) {
   Shape sizes = x.sizes();
   sizes[-1] = 1;
   Tensor out = allocate(x.session(), sizes, x.dtype());
   x.session().ledger.note(op);
+  Saved kept;
+  if (divides && tracks(x) && mean_keeps_input(x)) kept = Saved(x);
   if (tracks(x))
-    record({&out}, {&x}, [full = x.sizes(), divides](Grads& g) {
+    record({&out}, {&x}, [kept, full = x.sizes(), divides](Grads& g) {
       Shape strides = g.in().strides();
       strides[-1] = 0;
       const Tensor wide = alias(g.in(), full, strides);

@@ -66,6 +66,52 @@ TEST_CASE("each layer held inv_freq once, and 5.0 holds it twice") {
   CHECK(step({5, 0, 0}).buffers == Bytes(2 * frequencies));
 }
 
+// LLaMA of mid-2023, by bytes of one layer: its tensors of a sample's tokens, and its scores.
+Job first_llama(Recompute recompute = Recompute::none) {
+  Job job = llama({4, 30, 2});
+  job.strategy.torch = {2, 0, 1};
+  job.strategy.attention = AttentionKind::unfused;
+  job.strategy.recompute = recompute;
+  return job;
+}
+
+TEST_CASE("4.30: each layer keeps scores three times and its norms' inputs in fp32") {
+  Job two = first_llama(), three = first_llama();
+  two.model.layers = 2;
+  three.model.layers = 3;
+  const int64_t tokens = kBatch * kSequence, n = tokens * kHidden;
+  const int64_t scores = kBatch * 8 * kSequence * kSequence;
+  const int64_t norm = 4 * n + 4 * n + 4 * tokens  // widened input, its square, reciprocals
+                       + 4 * n + 2 * n;            // normed in fp32, and what linear layers read
+  const int64_t attention = 3 * 2 * n + 2 * 8 * kSequence * 2  // q, k, v; rows of cos and sin
+                            + (2 + 4 + 2) * scores + 4         // clamped, softmax, narrowed; bound
+                            + 2 * n;                           // what o_proj reads
+  const int64_t mlp = 4 * 2 * tokens * 176;
+  const int64_t residuals = 2 * 2 * n;
+  CHECK((eager_step(three).activations - eager_step(two).activations).count() ==
+        2 * norm + attention + mlp + residuals);
+  // What torch 2.1 no longer keeps is the mean's input.
+  Job later = first_llama();
+  later.strategy.torch = {2, 1, 0};
+  CHECK((eager_step(first_llama()).activations - eager_step(later).activations).count() ==
+        (2 * kLayers + 1) * 4 * n);
+}
+
+TEST_CASE("4.30: each layer holds cos and sin of all positions") {
+  CHECK(eager_step(first_llama()).buffers == Bytes(kLayers * (4 + 2 * 512 * 8) * 4));
+}
+
+TEST_CASE("4.30: a layer checkpointed reentrantly keeps its input alone") {
+  Job two = first_llama(Recompute::full), three = two;
+  two.model.layers = 2;
+  const EagerStep short_one = eager_step(two), long_one = eager_step(three);
+  CHECK((long_one.activations - short_one.activations).count() == 2 * kBatch * kSequence * kHidden);
+  // Its second forward runs to the end, and all of it is there when its backward starts.
+  Job plain = first_llama();
+  plain.model.layers = 1;
+  CHECK(long_one.backward.bytes > eager_step(plain).activations);
+}
+
 TEST_CASE("what was not traced with older models is refused with them") {
   const auto refused = [](void (*change)(Strategy&), Version version) {
     Job job = llama(version);
@@ -102,6 +148,8 @@ TEST_CASE("a release that is not modelled is refused with the nearest that is") 
   };
   CHECK(refusal("llama", {4, 44, 0}) == "");
   CHECK(refusal("llama", {4, 43, 4}).find("4.44.0") != std::string::npos);
+  CHECK(refusal("llama", {4, 30, 2}).find("4.44.0") != std::string::npos);  // with sdpa
+  hf::require_modelled_release(first_llama());
   CHECK(refusal("gemma2", {4, 52, 4}).find("4.53.0") != std::string::npos);
   CHECK(refusal("mixtral", {4, 57, 1}).find("5.0.0") != std::string::npos);
 }
