@@ -24,18 +24,18 @@ std::vector<int> groups_of(StepParams params) {
   return out;
 }
 
-void adam(StepLedger& ledger, StepParams params, const OptimizerSetup& setup) {
-  if (setup.impl == OptimizerImpl::foreach_) adam_foreach(ledger, params, setup.backend);
+void adam(StepLedger& ledger, StepParams params, const OptimizerSetup& setup, Version torch) {
+  if (setup.impl == OptimizerImpl::foreach_) adam_foreach(ledger, params, setup.backend, torch);
   if (setup.impl == OptimizerImpl::forloop) adam_forloop(ledger, params);
   // fused: _fused_adam_ and _fused_adamw_ work in place.
 }
 
 /// One of param_groups.
-void step(StepLedger& ledger, StepParams params, const OptimizerSetup& setup) {
+void step(StepLedger& ledger, StepParams params, const OptimizerSetup& setup, Version torch) {
   switch (setup.kind) {
     case OptimizerKind::adamw:
     case OptimizerKind::adam:
-      return adam(ledger, params, setup);
+      return adam(ledger, params, setup, torch);
     case OptimizerKind::adafactor:
       if (setup.impl == OptimizerImpl::foreach_)
         return adafactor_foreach(ledger, params, setup.backend);
@@ -55,7 +55,7 @@ void step(StepLedger& ledger, StepParams params, const OptimizerSetup& setup) {
                         [&](const StepParam& p) {
                           return !takes(setup.kind, static_cast<size_t>(p.dims), p.hidden);
                         }),
-                  setup);
+                  setup, torch);
     case OptimizerKind::adam8bit:
     case OptimizerKind::lion8bit:
     case OptimizerKind::paged_adamw:
@@ -92,10 +92,11 @@ StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> par
     std::stable_partition(ordered.begin(), ordered.end(), [&](const StepParam& p) {
       return !takes(setup.kind, static_cast<size_t>(p.dims), p.hidden);
     });
-    step(ledger, ordered, setup);
+    step(ledger, ordered, setup, strategy.torch);
   } else {
     for (int group : groups_of(params))
-      step(ledger, those(params, [&](const StepParam& p) { return p.group == group; }), setup);
+      step(ledger, those(params, [&](const StepParam& p) { return p.group == group; }), setup,
+           strategy.torch);
   }
   return ledger.peak();
 }

@@ -11,7 +11,7 @@ namespace memplan {
 void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend);
 
 /// torch.optim, one group of param_groups.
-void adam_foreach(StepLedger& ledger, StepParams params, Backend backend);
+void adam_foreach(StepLedger& ledger, StepParams params, Backend backend, Version torch);
 void adam_forloop(StepLedger& ledger, StepParams params);
 void adafactor_foreach(StepLedger& ledger, StepParams params, Backend backend);
 void adafactor_forloop(StepLedger& ledger, StepParams params);

@@ -62,11 +62,14 @@ void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend) {
 }
 
 // adam.py _multi_tensor_adam without weight decay in the gradient and without amsgrad.
-void adam_foreach(StepLedger& ledger, StepParams params, Backend backend) {
-  Value exp_avg_sq_sqrt;  // of the dtype before, until the next has made its own
+// 2.0 adds eps out of place.
+void adam_foreach(StepLedger& ledger, StepParams params, Backend backend, Version torch) {
+  Value exp_avg_sq_sqrt, denom;  // of the dtype before, until the next has made its own
   for (const auto& group : by_dtype(params)) {
     count_step(ledger, backend);
     exp_avg_sq_sqrt = ledger.make("aten._foreach_sqrt.default", total(group, bytes));
+    if (torch < Version{2, 1, 0})
+      denom = ledger.make("aten._foreach_add.Scalar", total(group, bytes));
   }
 }
 
