@@ -22,7 +22,10 @@ struct Job {
   /// The step is traced with fake tensors: values cannot be looked at, so that a mask of ones
   /// counts as one that masks something.
   bool fake_tensors = false;
-  bool explain = false;  ///< fill formulas
+  /// Of a trace: whether it counts that FSDP2 frees unsharded parameters, which is no operator.
+  bool resizes_seen = true;
+  int64_t data_rank = 0;  ///< of the data-parallel group: whose shards are counted
+  bool explain = false;   ///< fill formulas
   /// What was taken for granted while the job was put together; reports list it first.
   std::vector<std::string> assumptions;
   /// Options as they stand on the command line ("--dp"): suggestions are worded to be added there.
@@ -31,6 +34,8 @@ struct Job {
 
 /// Whose modules a framework trains.
 Implementation implementation_of(Framework framework);
+/// Whether transformers' Trainer runs the step, whose defaults hold then.
+bool runs_in_trainer(Framework framework);
 
 /// Checks that the strategy can be run at all: every count positive, head counts and layers
 /// divisible, batch divisible, gpus = dp·tp·pp·cp. Returns warnings (a sequence longer than the

@@ -47,6 +47,7 @@ struct States {
 
 struct HostMemory {
   Bytes pinned, pageable, nvme;  ///< caused by this rank
+  friend bool operator==(const HostMemory&, const HostMemory&) = default;
 };
 
 struct RankMemory {

@@ -124,6 +124,18 @@ struct Offload {
   Placement parameters = Placement::gpu;
 };
 
+/// torch.distributed.fsdp.fully_shard on each layer and on the model.
+struct Fsdp {
+  std::optional<DType> param_dtype = {};   ///< MixedPrecisionPolicy's; empty: as stored
+  std::optional<DType> reduce_dtype = {};  ///< the same; empty: that of the gradients
+  /// GPUs over which a layer's parameters stay cut after forward: reshard_after_forward=N. Empty:
+  /// all of them (True); 1: none (False).
+  std::optional<int64_t> after_forward = {};
+  std::optional<int64_t> root_after_forward = {};  ///< of the parameters that are in no layer
+  /// false: gradients are reduced with the last micro-batch alone (set_requires_gradient_sync).
+  bool reduces_each = true;
+};
+
 /// How numbers are stored. Master weights exist where `master` is set.
 struct Precision {
   std::string name = "mixed-bf16";
@@ -249,6 +261,7 @@ struct Strategy {
   bool offload_activations =
       false;  ///< torchtune: OffloadActivations, saved tensors in host memory
   Offload offload;
+  Fsdp fsdp;
   PeftSpec peft;
   Trainable trainable;
   MegatronSpec megatron;                       ///< of framework megatron

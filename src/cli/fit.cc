@@ -46,6 +46,8 @@ constexpr std::array<Heading, 8> kHeadings{{
     {SettingGroup::model, "Model of memory"},
     {SettingGroup::eager,
      "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
+    {SettingGroup::fsdp,
+     "With --framework fsdp2: huggingface's modules under fully_shard, precision mixed-bf16"},
     {SettingGroup::megatron, "With --megatron-args"},
 }};
 

@@ -61,6 +61,7 @@ class Builder {
     } else {
       fill_precision();
       fill_megatron();
+      fill_fsdp();
       fill_sequence();
       fill_batch();
     }
@@ -122,9 +123,11 @@ class Builder {
     if (!pytorch::is_eager(framework)) return;
     Strategy& s = out_.job.strategy;
     const std::string origin = "default of framework " + given->text;
-    s.precision = parse_precision("bf16", given->where);
+    s.framework = framework;
+    const bool sharded = framework == Framework::fsdp2;
+    s.precision = parse_precision(sharded ? "mixed-bf16" : "bf16", given->where);
     s.attention = AttentionKind::sdpa;
-    s.clip_gradients = framework == Framework::huggingface && !spends_gradients();
+    s.clip_gradients = runs_in_trainer(framework) && !spends_gradients();
     s.keep_outputs = framework == Framework::litgpt;  // its loop's variable `logits`
     if (framework == Framework::torchtune) {  // recipes/configs, 0.4: all but a few of them
       s.loss = LossKind::torchtune_chunked;
@@ -212,8 +215,15 @@ class Builder {
       if (const Given* version = find(option); version && s.framework != Framework::megatron)
         throw Error(ErrorKind::bad_input, version->where, "belongs to --framework megatron",
                     "leave it away");
-    if (pytorch::is_eager(s.framework)) return;
     const std::string framework(to_string(s.framework));
+    for (const SettingRow& row : setting_rows()) {
+      const Given* given = find(row.option);
+      if (row.group == SettingGroup::fsdp && given && s.framework != Framework::fsdp2)
+        throw Error(ErrorKind::bad_input, given->where,
+                    "belongs to fully_shard, which framework " + framework + " does not use",
+                    "add --framework fsdp2, or leave it away");
+    }
+    if (pytorch::is_eager(s.framework)) return;
     const auto refuse = [&](const Given& given) {
       throw Error(ErrorKind::not_modelled, given.where,
                   "framework " + framework + " does not tell this apart",
@@ -283,7 +293,8 @@ class Builder {
     const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
     Precision& precision = job.strategy.precision;
     if (!find("--precision") && !has_bf16) {
-      const bool eager = pytorch::is_eager(job.strategy.framework);
+      const bool eager =
+          pytorch::is_eager(job.strategy.framework) && job.strategy.framework != Framework::fsdp2;
       precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
       refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
@@ -300,6 +311,25 @@ class Builder {
     } else if (!has_bf16 && precision.activation == DType::bf16) {
       assume("bf16 on " + gpu.name + ", which only emulates it");
     }
+  }
+
+  // A mixed precision keeps shards in the master's dtype and gathers them in 16 bits: accelerate's
+  // fsdp2_prepare_model and FullyShardedDataParallelPlugin.set_mixed_precision, 1.15.
+  void fill_fsdp() {
+    Strategy& s = out_.job.strategy;
+    if (s.framework != Framework::fsdp2) return;
+    Precision& precision = s.precision;
+    if (precision.master) {
+      if (!s.fsdp.param_dtype) s.fsdp.param_dtype = precision.weight;
+      precision.weight = precision.gradient = *precision.master;
+      precision.master.reset();
+      assume("weights are stored in " + std::string(to_string(precision.weight)) +
+             " and gathered in " + std::string(to_string(*s.fsdp.param_dtype)));
+    }
+    if (!s.fsdp.reduce_dtype) s.fsdp.reduce_dtype = s.fsdp.param_dtype;
+    for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
+      if (s.dp > 1 && *after == s.dp) after->reset();
+    if (!find("--reshard-after-forward")) assume("parameters are resharded after forward");
   }
 
   void fill_sequence() {

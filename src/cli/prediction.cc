@@ -24,11 +24,12 @@ Bytes most_gradients(const EagerStep& s) {
   return std::max({s.forward.gradients, s.backward.gradients, s.step.gradients, s.spent});
 }
 
-constexpr std::array<Figure<EagerStep>, 12> kStepFigures{{
+constexpr std::array<Figure<EagerStep>, 13> kStepFigures{{
     {"parameters", [](const EagerStep& s) { return FigureValue(s.parameters); }},
     {"trainable", [](const EagerStep& s) { return FigureValue(s.trainable); }},
     {"optimizer", [](const EagerStep& s) { return FigureValue(s.optimizer.count()); }},
     {"initial", [](const EagerStep& s) { return FigureValue((s.weights + s.buffers).count()); }},
+    {"held.parameters", [](const EagerStep& s) { return FigureValue(s.registered.count()); }},
     {"gradients", [](const EagerStep& s) { return FigureValue(most_gradients(s).count()); }},
     {"activations", [](const EagerStep& s) { return FigureValue(s.activations.count()); }},
     {"peak.forward", [](const EagerStep& s) { return FigureValue(s.forward.bytes.count()); }},

@@ -29,6 +29,13 @@ void choice(Job& job, std::string_view text, std::string_view where) {
   job.strategy.*Member = parse_name<Enum>(text, where);
 }
 
+template <std::optional<DType> Fsdp::*Member>
+void fsdp_dtype(Job& job, std::string_view text, std::string_view where) {
+  const DType dtype = parse_dtype(text, where);
+  if (size_of(dtype) < 2) bad(where, "fully_shard does not cast to fp8", "write bf16");
+  job.strategy.fsdp.*Member = dtype;
+}
+
 template <Version Strategy::*Member>
 void version(Job& job, std::string_view text, std::string_view where) {
   job.strategy.*Member = parse_version(text, where);
@@ -101,7 +108,8 @@ void optimizer_dtype(Job& job, std::string_view text, std::string_view where) {
   job.strategy.precision.optimizer = parse_dtype(text, where);
 }
 void offload(Job& job, std::string_view text, std::string_view where) {
-  job.strategy.offload = parse_offload(text, where, job.strategy.zero);
+  const bool sharded = job.strategy.framework == Framework::fsdp2;
+  job.strategy.offload = parse_offload(text, where, sharded ? 3 : job.strategy.zero);
 }
 void peft(Job& job, std::string_view text, std::string_view where) {
   job.strategy.peft = parse_peft(text, where);
@@ -151,6 +159,19 @@ void prepare_kbit(Job& job, std::string_view text, std::string_view where) {
 template <Version MegatronSpec::*Member>
 void megatron_version(Job& job, std::string_view text, std::string_view where) {
   job.strategy.megatron.*Member = parse_version(text, where);
+}
+void reshard_after_forward(Job& job, std::string_view text, std::string_view where) {
+  Fsdp& fsdp = job.strategy.fsdp;
+  if (text == "true" || text == "auto")
+    fsdp.after_forward = std::nullopt;
+  else
+    fsdp.after_forward = text == "false" ? 1 : parse_count(text, where);
+  fsdp.root_after_forward = text == "auto" ? 1 : fsdp.after_forward;
+}
+void gradient_sync(Job& job, std::string_view text, std::string_view where) {
+  if (text != "each" && text != "last")
+    bad(where, quoted(text) + " is no micro-batch", "write --gradient-sync each or last");
+  job.strategy.fsdp.reduces_each = text == "each";
 }
 void bucket_size(Job& job, std::string_view text, std::string_view where) {
   const Bytes size = parse_bytes(text, where);
@@ -218,7 +239,7 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
     {"--framework", "NAME",
-     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, megatron (textbook)", model,
+     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, megatron (textbook)", model,
      true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
@@ -258,6 +279,14 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--bucket-view", "", "DDP's gradient_as_bucket_view", eager, false,
      flag<&Strategy::gradient_as_bucket_view>},
     {"--bucket-size", "SIZE", "DDP's bucket_cap_mb (25MiB)", eager, true, bucket_size},
+    {"--param-dtype", "DTYPE", "of gathered parameters (the 16-bit type of a mixed precision)",
+     fsdp, true, fsdp_dtype<&Fsdp::param_dtype>},
+    {"--reduce-dtype", "DTYPE", "of reduced gradients (the same)", fsdp, true,
+     fsdp_dtype<&Fsdp::reduce_dtype>},
+    {"--reshard-after-forward", "WHAT", "true, false, over N GPUs, or auto: layers alone (true)",
+     fsdp, true, reshard_after_forward},
+    {"--gradient-sync", "WHEN", "gradients are reduced with each micro-batch or the last (each)",
+     fsdp, true, gradient_sync},
     {"--torch-version", "V", "facts differ by version (2.14.1)", eager, true,
      version<&Strategy::torch>},
     {"--transformers-version", "V", "the same (5.12.1)", eager, true,

@@ -10,7 +10,7 @@
 
 namespace memplan {
 
-/// `eager`: what only the frameworks pytorch and huggingface tell apart.
+/// `eager`: what only PyTorch's frameworks tell apart; `fsdp`: what only fsdp2 does.
 enum class SettingGroup : uint8_t {
   hardware,
   parallel,
@@ -19,6 +19,7 @@ enum class SettingGroup : uint8_t {
   training,
   model,
   eager,
+  fsdp,
   megatron
 };
 

@@ -1,16 +1,14 @@
 #include "cost/eager.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <memory>
-#include <numeric>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "cost/device.h"
 #include "cost/replica.h"
+#include "cost/sharded_model.h"
+#include "cost/sharded_step.h"
+#include "cost/walked_model.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
@@ -19,11 +17,10 @@
 #include "lower/huggingface/unsloth.h"
 #include "lower/huggingface/versions.h"
 #include "lower/program.h"
-#include "lower/registration.h"
-#include "lower/stretches.h"
 #include "lower/torchtune/torchtune.h"
 #include "ops/aten/offload.h"
 #include "ops/optimizer.h"
+#include "policy/fsdp2.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
 
@@ -32,22 +29,6 @@ namespace {
 
 using aten::Phase;
 using aten::Tensor;
-
-// One block as it is walked: once, for `copies` equal ones.
-struct Walked {
-  const Block* block;
-  std::unique_ptr<hf::Params> params;
-  int stretch;
-};
-
-std::vector<size_t> in_order(size_t count) {
-  std::vector<size_t> out(count);
-  std::iota(out.begin(), out.end(), size_t{0});
-  return out;
-}
-
-// Parameters by block of the walk and place in its graph.
-using ParamSet = std::set<std::pair<size_t, size_t>>;
 
 class Step {
  public:
@@ -60,8 +41,7 @@ class Step {
         role_(role),
         idle_(std::move(idle)),
         session_(job.backend, s_.torch),
-        family_(hf::family(job.model)),
-        row_(family_row(job.model)) {
+        family_(hf::family(job.model)) {
     session_.fake_tensors = job.fake_tensors;
     session_.watched = grain == Grain::requested;
     hf::require_peft_forward(job, program_);
@@ -74,6 +54,11 @@ class Step {
   }
 
   EagerStep run() {
+    // What is kept of a layer outside of it is freed outside of its stretch.
+    const bool folded =
+        layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
+        !s_.offload_activations;  // which layers' tensors wait for their copy differs by layer
+    model_.emplace(session_, job_, program_, folded);
     place_parameters();
     place_states();
     hf::Forward f = start();
@@ -97,7 +82,14 @@ class Step {
       logits.reset();
       f.outputs.clear();
     }
-    out_.activations = Bytes(session_.ledger.live() - fixed_ - gradients_made());
+    out_.registered = out_.weights;
+    int64_t held = fixed_;
+    if (sharded_) {
+      out_.registered = sharded_->registered();
+      held += (out_.registered + sharded_->registered_gradients()).count() -
+              (out_.weights + out_.gradients).count();
+    }
+    out_.activations = Bytes(session_.ledger.live() - held - gradients_made());
     out_.operands = Bytes(session_.ledger.level().operands);
     session_.ledger.enter(Phase::backward);
     backward(std::move(loss));
@@ -110,87 +102,68 @@ class Step {
     return std::move(out_);
   }
 
-  ParamSet unreached() const {
-    ParamSet out;
-    for (size_t w = 0; w < walked_.size(); ++w) {
-      const hf::Params& params = *walked_[w].params;
-      for (size_t i = 0; i < params.size(); ++i)
-        if (params.graph().params[i].trainable && !params.leaf(i).reached) out.emplace(w, i);
-    }
+  ParamSet unreached() const { return model_->unreached(); }
+
+ private:
+  const std::vector<Walked>& blocks() const { return model_->blocks(); }
+
+  void place_parameters() {
+    peft_buffers_ = Bytes(model_->buffer_bytes(true));
+    attributes_ = Bytes(model_->buffer_bytes(false));
+    out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
+    if (!fsdp2::shards_parameters(s_)) return;
+    sharded_.emplace(session_, job_);
+    add_groups(job_, *model_, *sharded_);
+    sharded_->place();
+    out_.host.pinned = sharded_->host_weights() + sharded_->host_gradients();
+    out_.weights = sharded_->weights();
+    out_.gradients = sharded_->gradients();
+    session_.ledger.add(out_.weights.count());
+  }
+
+  // A parameter as the optimizer sees it.
+  StepParam stepped(const Walked& w, size_t i) const {
+    const Param& p = w.params->graph().params[i];
+    const aten::Leaf& leaf = w.params->leaf(i);
+    const bool hidden = w.block->part == BlockPart::layer || p.dims != 2;
+    StepParam out{p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden};
+    if (!sharded_) return out;
+    const fsdp2::Parameter whole = whole_parameter(job_, w, i);
+    out.shape = fsdp2::shard(whole, s_.dp, job_.data_rank).shape;
+    out.dtype = whole.stored;
     return out;
   }
 
- private:
-  const Block& block(int32_t index) const { return program_.blocks[static_cast<size_t>(index)]; }
-
-  void walk_block(int32_t index, int64_t copies, int stretch) {
-    const Block& b = block(index);
-    walked_.push_back({&b, std::make_unique<hf::Params>(session_, b.graph, job_, copies), stretch});
-  }
-
-  // The model's blocks in order; runs of layers become stretches.
-  void place_parameters() {
-    std::vector<Run> layers;
-    const auto flush = [&] {
-      // What is kept of a layer outside of it is freed outside of its stretch.
-      // And which layers' tensors wait for the copy to the host changes from layer to layer.
-      const bool folded = layers_ == Layers::folded && !family_.after_layer &&
-                          !hf::differs_by_layer(s_.peft) && !s_.offload_activations;
-      for (const Stretch& s : folded ? stretches(layers) : each(layers)) {
-        stretch_of_.push_back(s.count);
-        for (int32_t b : s.blocks) walk_block(b, s.count, static_cast<int>(stretch_of_.size()));
-      }
-      layers.clear();
-    };
-    for (const Run& run : program_.stages.front().runs) {
-      if (block(run.block).part == BlockPart::layer) {
-        layers.push_back(run);
-        continue;
-      }
-      flush();
-      if (block(run.block).part == BlockPart::loss) continue;
-      stretch_of_.push_back(1);
-      walk_block(run.block, 1, static_cast<int>(stretch_of_.size()));
-    }
-    flush();
-    for (const Walked& w : walked_) {
-      peft_buffers_ += Bytes(w.params->buffer_bytes(true));
-      attributes_ += Bytes(w.params->buffer_bytes(false));
-    }
-    out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
-  }
-
   void place_states() {
-    const OptimizerSetup setup = optimizer_setup(s_, job_.backend);
+    const bool offloaded = sharded_ && fsdp2::offloads(s_);
+    const Backend stepping = offloaded ? Backend::cpu : job_.backend;
+    const OptimizerSetup setup = optimizer_setup(s_, stepping);
     const bool spends = updates_in_backward(s_);
-    const bool accumulates = s_.micro_batches() > 1 && !spends;
-    for (size_t at = 0; at < walked_.size(); ++at) {
-      const Walked& w = walked_[at];
-      const Graph& graph = w.params->graph();
-      const bool ends = w.block->part != BlockPart::layer;
-      for (size_t i : ends ? in_order(graph.params.size()) : registration_order(graph, row_)) {
-        const Param& p = graph.params[i];
+    const bool accumulates = s_.micro_batches() > 1 && !spends && !sharded_;
+    for (size_t at = 0; at < blocks().size(); ++at) {
+      const Walked& w = blocks()[at];
+      for (size_t i : model_->registered(w)) {
+        const Param& p = w.params->graph().params[i];
         aten::Leaf& leaf = w.params->leaf(i);
         const int64_t own = leaf.quantized
                                 ? aten::quantized_elements(*leaf.quantized, leaf.value.sizes())
                                 : p.elements();
         const int64_t elements = checked_mul(own, leaf.copies);
         out_.parameters = checked_add(out_.parameters, elements);
-        const bool hidden = !(ends && p.dims == 2);
-        const std::span shape(p.shape.data(), static_cast<size_t>(p.dims));
+        const StepParam param = stepped(w, i);
+        const std::span shape(param.shape.data(), static_cast<size_t>(param.dims));
         const bool reached = p.trainable && !idle_.contains({at, i});
         const bool steps = reached || keeps_state_of_frozen(s_.optimizer);
         if (steps && role_ != Replica::other)
           out_.optimizer +=
-              pytorch_state(setup, shape, leaf.value.dtype(), hidden).device() * leaf.copies;
+              pytorch_state(setup, shape, param.dtype, param.hidden).device() * leaf.copies;
         if (!p.trainable) continue;
         out_.trainable = checked_add(out_.trainable, elements);
         if (!reached) continue;
         const Bytes bytes = Bytes(leaf.value.bytes()) * leaf.copies;
-        step_params_.push_back(
-            {p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden});
+        step_params_.push_back(param);
         if (spends) {
-          leaf.spend = spend(step_params_.back());
+          leaf.spend = spend(param);
           out_.spent = std::max(out_.spent, Bytes(leaf.value.bytes()));
         }
         out_.buckets += pytorch::bucket_bytes(s_, bytes);
@@ -201,8 +174,9 @@ class Step {
       }
     }
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
+    if (offloaded) out_.host.pageable = std::exchange(out_.optimizer, Bytes(0));
     out_.buffers = Bytes(family_.buffers(job_));
-    fixed_ = session_.ledger.live() - attributes_.count();
+    fixed_ = (out_.weights + peft_buffers_).count();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
       session_.ledger.add(b.count());
       fixed_ = checked_add(fixed_, b.count());
@@ -210,6 +184,7 @@ class Step {
     out_.buffers += peft_buffers_;
     session_.ledger.add(out_.buckets.count());
     session_.ledger.add(pytorch::import_leftovers(job_).count());
+    session_.ledger.add(fsdp2::mesh_bytes(job_).count());
     session_.ledger.add(hf::quantization_tables(job_, program_).count());
   }
 
@@ -223,7 +198,7 @@ class Step {
   hf::Forward start() {
     hf::Forward f{
         .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
-    f.shared_peft = walked_.front().params.get();
+    f.shared_peft = blocks().front().params.get();
     f.capacity = first_capacity();
     f.batch = s_.micro_batch;
     f.sequence = s_.sequence;
@@ -280,15 +255,23 @@ class Step {
     padding_ = f.padding;
   }
 
-  Tensor layer(hf::Forward& f, const Walked& w, const Tensor& hidden) {
+  Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
+    const Walked& w = blocks()[at];
+    if (!sharded_) return family_.layer(f, *w.params, w.block->kind, hidden);
+    return sharded_->layer(
+        at, hidden, [&](const Tensor& x) { return family_.layer(f, *w.params, w.block->kind, x); });
+  }
+
+  Tensor layer(hf::Forward& f, size_t at, const Tensor& hidden) {
+    const Walked& w = blocks()[at];
     if (w.block->part == BlockPart::bridge)
-      return family_.bridge(f, *w.params, *walked_.front().params, hidden);
-    if (s_.recompute != Recompute::full) return family_.layer(f, *w.params, w.block->kind, hidden);
+      return family_.bridge(f, *w.params, *blocks().front().params, hidden);
+    if (s_.recompute != Recompute::full) return run_layer(f, at, hidden);
     if (hf::checkpoints_reentrantly(job_))
       return aten::checkpoint_reentrantly(session_, hidden,
-                                          [this, kept = f.arguments(), &w](const Tensor& x) {
+                                          [this, kept = f.arguments(), at](const Tensor& x) {
                                             hf::Forward own = kept;
-                                            return family_.layer(own, *w.params, w.block->kind, x);
+                                            return run_layer(own, at, x);
                                           });
     // What a layer returns beside its hidden_states is taken from its first run.
     hf::Forward* outputs = &f;
@@ -301,7 +284,7 @@ class Step {
       input = aten::Saved(hidden);
     }
     const Tensor out =
-        aten::checkpoint(session_, [this, outputs, kept = f.arguments(), &w, held, input,
+        aten::checkpoint(session_, [this, outputs, kept = f.arguments(), at, held, input,
                                     needs_grad = hidden.requires_grad()]() mutable {
           hf::Forward own = kept;
           Tensor x = *held;
@@ -309,9 +292,11 @@ class Step {
             x = input.get().detach();
             x->requires_grad = needs_grad;
           }
-          Tensor result = family_.layer(own, *w.params, w.block->kind, x);
-          if (hf::Forward* first = std::exchange(outputs, nullptr))
+          Tensor result = run_layer(own, at, x);
+          if (hf::Forward* first = std::exchange(outputs, nullptr)) {
             first->shared = std::move(own.shared);
+            first->returned = std::move(own.returned);
+          }
           return result;
         });
     if (session_.offloading) held->reset();
@@ -320,7 +305,8 @@ class Step {
 
   void forward(hf::Forward& f, Tensor& loss, Tensor& logits) {
     session_.autocast = s_.precision.autocast;
-    const Walked& first = walked_.front();
+    const Walked& first = blocks().front();
+    if (sharded_) sharded_->enter_model();
     hf::enter_wrapper(f, *first.params);
     Tensor hidden = family_.embed(f, *first.params);
     const bool transformers = job_.model.implementation == Implementation::transformers;
@@ -328,27 +314,28 @@ class Step {
       session_.require_grad(hidden);  // enable_input_require_grads
       inputs_embeds_ = f.inputs_embeds;
     }
-    for (size_t i = 1; i + 1 < walked_.size();) {
+    for (size_t i = 1; i + 1 < blocks().size();) {
       size_t end = i + 1;
-      while (end + 1 < walked_.size() && walked_[end].stretch == walked_[i].stretch) ++end;
-      session_.repeat(stretch_of_[static_cast<size_t>(walked_[i].stretch) - 1], [&] {
+      while (end + 1 < blocks().size() && blocks()[end].stretch == blocks()[i].stretch) ++end;
+      session_.repeat(model_->rounds(blocks()[i]), [&] {
         for (size_t j = i; j < end; ++j) {
-          hidden = layer(f, walked_[j], hidden);
+          hidden = layer(f, j, hidden);
           ++f.layer;
           if (family_.after_layer) hidden = family_.after_layer(f, *first.params, hidden);
         }
       });
       i = end;
     }
-    const hf::Params& head = *walked_.back().params;
+    const hf::Params& head = *blocks().back().params;
     hidden = family_.finish(f, head, hidden);
     f.release_locals();
     loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
     f.release_wrapper();
-    std::vector<const hf::Params*> blocks;
-    for (const Walked& w : walked_) blocks.push_back(w.params.get());
-    hf::require_reached(job_, blocks);
-    loss = hf::regularized(f, blocks, loss);
+    std::vector<const hf::Params*> params;
+    for (const Walked& w : blocks()) params.push_back(w.params.get());
+    hf::require_reached(job_, params);
+    loss = hf::regularized(f, params, loss);
+    if (sharded_) sharded_->leave_model(loss);
     session_.autocast.reset();
     session_.leave_autocast();
   }
@@ -359,29 +346,22 @@ class Step {
     aten::run_backward(session_, scaled);
   }
 
-  // The model's parameters in the order it registers them.
   ReplicaStep replica_step() {
-    std::vector<FlatTensor> all;
     int64_t frozen = 0;
-    for (size_t first = 0, last; first < walked_.size(); first = last) {
-      const int stretch = walked_[first].stretch;
-      for (last = first; last < walked_.size() && walked_[last].stretch == stretch;) ++last;
-      for (int64_t round = 0; round < stretch_of_[static_cast<size_t>(stretch) - 1]; ++round)
-        for (size_t at = first; at < last; ++at)
-          for (size_t i = 0; i < walked_[at].params->size(); ++i) {
-            const Tensor& value = walked_[at].params->leaf(i).value;
-            all.push_back({value.bytes(), value.dtype()});
-            if (!value.requires_grad()) frozen = checked_add(frozen, value.bytes());
-          }
-    }
-    return {session_, role_, s_.dp, std::move(all), frozen};
+    for (const Walked& w : blocks())
+      for (size_t i = 0; i < w.params->size(); ++i) {
+        const aten::Leaf& leaf = w.params->leaf(i);
+        if (leaf.value.requires_grad()) continue;
+        frozen = checked_add(frozen, checked_mul(leaf.value.bytes(), leaf.copies));
+      }
+    return {session_, role_, s_.dp, model_->flat(), frozen};
   }
 
   // Until here the leaves' gradients were the replica's, waiting to be added up.
   void reduce(ReplicaStep& replica) {
     replica.reduce();
     if (role_ == Replica::first && s_.micro_batches() == 1) return;
-    for (const Walked& w : walked_)
+    for (const Walked& w : blocks())
       for (size_t i = 0; i < w.params->size(); ++i) w.params->leaf(i).grad.reset();
   }
 
@@ -392,14 +372,16 @@ class Step {
     session_.ledger.leave();
     const auto of = [&](Phase phase) {
       const aten::Peak& peak = session_.ledger.peak(phase);
-      return EagerPeak{Bytes(peak.level.bytes), out_.gradients + Bytes(peak.level.gradients),
-                       Bytes(peak.level.kept), std::string(peak.at)};
+      return EagerPeak{Bytes(peak.level.bytes),     out_.gradients + Bytes(peak.level.gradients),
+                       Bytes(peak.level.kept),      Bytes(peak.level.unsharded),
+                       Bytes(peak.level.gathering), Bytes(peak.level.reducing),
+                       std::string(peak.at)};
     };
     out_.forward = of(Phase::forward);
     out_.backward = of(Phase::backward);
     out_.step = of(Phase::step);
     out_.certain = Bytes(session_.ledger.certain());
-    if (role_ == Replica::other) return;
+    if (role_ == Replica::other || (sharded_ && fsdp2::offloads(s_))) return;
     const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;
     out_.step.at = peak.at;
@@ -413,9 +395,8 @@ class Step {
   ParamSet idle_;
   aten::Session session_;
   const hf::Family& family_;
-  FamilyRow row_;
-  std::vector<Walked> walked_;
-  std::vector<int64_t> stretch_of_;  // rounds, by stretch
+  std::optional<WalkedModel> model_;
+  std::optional<ShardedStep> sharded_;  // FSDP2's
   std::vector<StepParam> step_params_;
   Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds

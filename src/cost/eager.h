@@ -5,6 +5,7 @@
 #include <string>
 
 #include "memplan/job.h"
+#include "memplan/plan.h"
 #include "memplan/units.h"
 
 namespace memplan {
@@ -14,6 +15,9 @@ namespace memplan {
 struct EagerPeak {
   Bytes bytes;
   Bytes gradients, kept;  ///< of them: parameters' gradients, and what autograd keeps
+  /// Of them, FSDP2's: whole parameters, what gathers them, what waits for the gradients'
+  /// reduction.
+  Bytes unsharded, gathering, reducing;
   std::string at;
 };
 
@@ -22,7 +26,9 @@ struct EagerPeak {
 struct EagerStep {
   int64_t parameters = 0, trainable = 0;  ///< elements of the whole model
   Bytes weights, gradients, optimizer, buffers, inputs;
+  Bytes registered;   ///< of model.parameters() at the end of forward: FSDP2 may hold them whole
   Bytes buckets;      ///< DDP's
+  HostMemory host;    ///< FSDP2's CPU offload
   Bytes activations;  ///< at the end of forward: all that is none of the above
   Bytes spent;        ///< the largest gradient that an update in backward spends
   Bytes certain;      ///< the highest moment that torch.compile cannot avoid

@@ -1,15 +1,44 @@
 #include "cost/eager_rank.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
 #include "cost/eager.h"
+#include "policy/fsdp2.h"
 #include "policy/pytorch.h"
 
 namespace memplan {
 namespace {
 
 constexpr const char* kTape = "derivatives.yaml and the module's forward, operator by operator";
+
+constexpr const char* kFullyShard = "torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py";
+
+// How the lines of fully_shard come about.
+void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLine>& lines) {
+  const Strategy& s = job.strategy;
+  const DType stored = s.precision.weight;
+  const DType gathered = fsdp2::compute_dtype(s, stored);
+  const auto dtype = [](DType d) { return std::string(to_string(d)); };
+  const std::pair<std::string_view, std::string> formulas[] = {
+      {"weights, sharded",
+       fmt::format("{} parameters in {}, each cut over {} GPUs by rows, rounded up",
+                   step.parameters, dtype(stored), s.dp)},
+      {"unsharded parameters",
+       fmt::format("of the layer that runs and those that stay whole, in {}", dtype(gathered))},
+      {"all-gather buffers",
+       fmt::format("all_gather_output in {}: of the layer that runs until the next is copied out "
+                   "(forward), of the next one (backward)",
+                   dtype(gathered))},
+      {"reduce-scatter input",
+       fmt::format("gradients of the layer before in {}, until the next reduction",
+                   dtype(s.fsdp.reduce_dtype.value_or(gathered)))}};
+  for (LedgerLine& line : lines)
+    for (const auto& [label, formula] : formulas)
+      if (line.label == label) line.formula = formula;
+}
 
 struct PhaseRow {
   std::string_view name;
@@ -60,7 +89,8 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   m.gradients = top.peak->gradients;
   m.optimizer = step.optimizer;
   m.activations = top.peak->kept;
-  m.buffers = workspaces + step.buckets + step.buffers + step.inputs;
+  m.buffers = workspaces + step.buckets + step.buffers + step.inputs + top.peak->unsharded +
+              top.peak->gathering + top.peak->reducing;
   m.allocated = top.peak->bytes + workspaces;
   m.transient = m.allocated - m.weights - m.gradients - m.optimizer - m.activations - m.buffers;
   m.reserved = m.allocated;
@@ -68,6 +98,7 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   m.libraries = outside.libraries;
   m.nccl = outside.nccl;
   m.device = m.reserved + beyond;
+  rank.host = step.host;
   rank.peak_phase = top.name;
   rank.peak_operator = top.peak->at;
   rank.outside = outside.lines;
@@ -75,23 +106,49 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   const auto line = [&](Holder holder, const char* label, Bytes bytes, const char* source) {
     if (bytes > Bytes(0)) rank.lines.push_back({holder, label, bytes, {}, source});
   };
-  line(Holder::weights, "weights", m.weights, "the model's parameters");
-  line(Holder::gradients, "gradients", m.gradients, kTape);
-  line(Holder::optimizer, "optimizer states", m.optimizer, "the optimizer's own source");
+  const bool sharded = fsdp2::shards_parameters(job.strategy);
+  line(Holder::weights, sharded ? "weights, sharded" : "weights", m.weights,
+       sharded ? kFullyShard : "the model's parameters");
+  line(Holder::gradients, sharded ? "gradients, sharded and whole" : "gradients", m.gradients,
+       kTape);
+  line(Holder::optimizer, sharded ? "optimizer states, sharded" : "optimizer states", m.optimizer,
+       "the optimizer's own source");
   line(Holder::activations, "kept by autograd", m.activations, kTape);
   line(Holder::transient, "temporaries and gradients of activations", m.transient, kTape);
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
+  line(Holder::buffers, "unsharded parameters", top.peak->unsharded, kFullyShard);
+  line(Holder::buffers, "all-gather buffers", top.peak->gathering, kFullyShard);
+  line(Holder::buffers, "reduce-scatter input", top.peak->reducing, kFullyShard);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");
   line(Holder::buffers, "model buffers and the batch", step.buffers + step.inputs,
        "model.buffers(), input_ids");
+  if (job.explain && sharded) explain_shards(job, step, rank.lines);
   return rank;
+}
+
+// Shares of parameters are as large on every rank, padded; those of the optimizer's states are not.
+std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
+  std::vector<RankPlan> out{rank_plan(job, outside, Replica::alone)};
+  if (job.strategy.dp == 1) return out;
+  job.data_rank = job.strategy.dp - 1;
+  RankPlan last = rank_plan(job, outside, Replica::alone);
+  if (last.states.optimizer == out.front().states.optimizer && last.host == out.front().host)
+    return out;
+  out.front().role = "all but the last rank, at most";
+  out.front().count = job.strategy.dp - 1;
+  last.role = "the last rank, whose shares are the smallest";
+  last.rank = job.data_rank;
+  last.count = 1;
+  out.push_back(std::move(last));
+  return out;
 }
 
 }  // namespace
 
 std::vector<RankPlan> eager_ranks(const Job& job, const DeviceMemory& outside) {
   const Strategy& s = job.strategy;
+  if (fsdp2::shards_parameters(s)) return sharded_ranks(job, outside);
   if (s.data_parallel != DataParallelKind::data_parallel || s.dp == 1)
     return {rank_plan(job, outside, Replica::alone)};
   return {rank_plan(job, outside, Replica::first), rank_plan(job, outside, Replica::other)};

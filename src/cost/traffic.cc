@@ -4,6 +4,7 @@
 
 #include "cost/collectives.h"
 #include "cost/states.h"
+#include "policy/fsdp2.h"
 
 namespace memplan {
 namespace {
@@ -136,6 +137,17 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
                        int64_t count, Bytes bytes) {
     meter.add({collective, group, phase, part, checked_mul(count, stretches), bytes});
   };
+  if (fsdp2::shards_parameters(s)) {
+    const DType gathered = fsdp2::compute_dtype(s, s.precision.weight);
+    const Bytes whole(checked_mul(slice.elements, size_of(gathered)));
+    const Bytes reduced(
+        checked_mul(slice.trainable, size_of(s.fsdp.reduce_dtype.value_or(gathered))));
+    add(Collective::all_gather, "forward", what, m, whole);
+    if (!slice.backward) return;
+    if (s.fsdp.after_forward != 1) add(Collective::all_gather, "backward", what, m, whole);
+    add(Collective::reduce_scatter, "backward", what, s.fsdp.reduces_each ? m : 1, reduced);
+    return;
+  }
   if (s.zero == 3) {
     add(Collective::all_gather, "forward", what, m, weights);
     if (!slice.backward) return;
@@ -154,12 +166,13 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
 
 void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stage, Meter& meter) {
   const auto& runs = folded.program.stages[static_cast<size_t>(stage)].runs;
+  const bool gathers = job.strategy.zero == 3 || fsdp2::shards_parameters(job.strategy);
   GroupSummary dense, expert;
   for (const Run& run : runs) {
     const BlockSummary& block = folded.summaries[static_cast<size_t>(run.block)];
     dense += block.dense * run.count;
     expert += block.expert * run.count;
-    if (job.strategy.zero != 3) continue;
+    if (!gathers) continue;
     const Block& whole = folded.program.blocks[static_cast<size_t>(run.block)];
     const bool backward = has_backward(whole);
     add_data_parallel(job, CommGroup::data_parallel, whole.label,
@@ -167,7 +180,7 @@ void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stag
     add_data_parallel(job, CommGroup::expert_data_parallel, whole.label,
                       {block.expert.elements, block.expert.trainable, backward}, run.count, meter);
   }
-  if (job.strategy.zero == 3) return;
+  if (gathers) return;
   add_data_parallel(job, CommGroup::data_parallel, "gradients", {dense.elements, dense.trainable},
                     1, meter);
   add_data_parallel(job, CommGroup::expert_data_parallel, "gradients",

@@ -176,8 +176,44 @@ void read_offload(const JsonNode& node, Draft& draft) {
   draft.job.strategy.offload_activations = node.boolean();
 }
 
+// reshard_after_forward: null is fully_shard's None, of which it makes `automatic`.
+std::optional<int64_t> read_reshard(const JsonNode& node, std::optional<int64_t> automatic,
+                                    int64_t world) {
+  if (node.is_null()) return automatic;
+  if (node.is_boolean()) return node.boolean() ? std::nullopt : std::optional<int64_t>(1);
+  const int64_t gpus = node.count();
+  return gpus == world ? std::nullopt : std::optional(gpus);
+}
+
+void read_fsdp2(const JsonNode& node, Draft& draft) {
+  refuse_unknown_keys(node, {"kind", "world", "rank", "param_dtype", "reduce_dtype", "sync",
+                             "reshard_after_forward", "root_reshard_after_forward"});
+  Strategy& s = draft.job.strategy;
+  s.framework = Framework::fsdp2;
+  s.dp = node.at("world").count();
+  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
+  // The tracer's own defaults.
+  s.fsdp.param_dtype = DType::bf16;
+  s.fsdp.reduce_dtype = DType::f32;
+  const auto dtype = [&](const char* key, std::optional<DType>& to) {
+    if (const auto given = node.find(key)) to = parse_dtype(given->text(), given->where());
+  };
+  dtype("param_dtype", s.fsdp.param_dtype);
+  dtype("reduce_dtype", s.fsdp.reduce_dtype);
+  std::optional<JsonNode> root = node.find("reshard_after_forward");
+  if (root) {
+    s.fsdp.after_forward = read_reshard(*root, std::nullopt, s.dp);
+    s.fsdp.root_after_forward = s.fsdp.after_forward;
+  }
+  if (const auto own = node.find("root_reshard_after_forward")) root = own;
+  if (root) s.fsdp.root_after_forward = read_reshard(*root, 1, s.dp);
+  if (const auto sync = node.find("sync"))
+    s.fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
+}
+
 void read_parallel(const JsonNode& node, Draft& draft) {
   const JsonNode kind = node.at("kind");
+  if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
   if (kind.text() == "none") {
     refuse_unknown_keys(node, {"kind"});
     return;
@@ -268,11 +304,20 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
 
 int64_t bytes(const JsonNode& node) { return node.count(0, int64_t{1} << 62); }
 
+// Whether a rank holds other bytes of parameters than their number tells.
+bool divides_parameters(const JsonNode& given) {
+  const auto plan = given.find("parallel");
+  const auto kind = plan ? plan->find("kind") : std::nullopt;
+  return kind && (kind->text() == "fsdp2" || kind->text() == "tp");
+}
+
 std::vector<Measurement> read_figures(const JsonNode& line) {
   std::vector<Measurement> out = {{"parameters", bytes(line.at("parameters"))},
                                   {"trainable", bytes(line.at("trainable"))}};
   const JsonNode held = line.at("categories");
   for (const char* key : {"optimizer", "activations"}) out.push_back({key, bytes(held.at(key))});
+  const auto own = held.find("parameters");
+  if (own && divides_parameters(line.at("case"))) out.push_back({"held.parameters", bytes(*own)});
   const JsonNode peaks = line.at("peak");
   const JsonNode operators = line.at("peak_at");
   for (const char* phase : {"forward", "backward", "step"}) {
@@ -326,6 +371,8 @@ MeasuredCase read_trace(const JsonNode& line) {
     out.job = read_job(line, given);
     out.job->backend = mode == "cuda" ? Backend::cuda : Backend::cpu;
     out.job->fake_tensors = mode == "fake";
+    const auto seen = line.find("resizes_seen");
+    out.job->resizes_seen = mode == "cuda" || (seen && seen->boolean());
     if (mode == "cuda") place_on_device(line.at("cuda"), *out.job);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::not_modelled) throw;

@@ -19,4 +19,8 @@ Implementation implementation_of(Framework framework) {
   return Implementation::transformers;
 }
 
+bool runs_in_trainer(Framework framework) {
+  return framework == Framework::huggingface || framework == Framework::fsdp2;
+}
+
 }  // namespace memplan

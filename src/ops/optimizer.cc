@@ -68,7 +68,7 @@ OptimizerState torchao(int64_t elements, int64_t bits, int64_t block, DType dtyp
 
 // transformers' training_args.py: TrainingArguments.optim is adamw_torch_fused from torch 2.8 on.
 bool trainer_is_fused(const Strategy& s) {
-  return s.framework == Framework::huggingface && s.optimizer == OptimizerKind::adamw &&
+  return runs_in_trainer(s.framework) && s.optimizer == OptimizerKind::adamw &&
          s.torch >= Version{2, 8, 0};
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "memplan/error.h"
+#include "policy/fsdp2.h"
 #include "policy/step_programs.h"
 
 namespace memplan {
@@ -83,7 +84,8 @@ StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> par
   if (updates_in_backward(strategy)) return {};
   const OptimizerSetup setup = optimizer_setup(strategy, backend);
   StepLedger ledger;
-  if (strategy.clip_gradients) clip_grad_norm(ledger, params, backend);
+  if (strategy.clip_gradients)
+    clip_grad_norm(ledger, params, backend, fsdp2::shards_parameters(strategy));
   // GaLore's low-rank matrices are a param_group of their own, after the others.
   if (setup.kind == OptimizerKind::galore) {
     std::vector<StepParam> ordered(params.begin(), params.end());

@@ -5,6 +5,7 @@
 #include "memplan/error.h"
 #include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
+#include "policy/fsdp2.h"
 
 namespace memplan::pytorch {
 namespace {
@@ -54,7 +55,9 @@ bool modular(const Strategy& s) {
   return s.data_parallel == DataParallelKind::data_parallel && s.dp > 1;
 }
 
-bool wrapped(const Strategy& s) { return s.data_parallel == DataParallelKind::ddp && s.dp > 1; }
+bool wrapped(const Strategy& s) {
+  return s.data_parallel == DataParallelKind::ddp && s.dp > 1 && !fsdp2::shards_parameters(s);
+}
 
 constexpr std::string_view kCompiled =
     "torch.compile: the figures are those of eager execution, a bound from above; the lower end "
@@ -103,9 +106,9 @@ bool is_eager(Framework framework) {
     case Framework::huggingface:
     case Framework::litgpt:
     case Framework::torchtune:
+    case Framework::fsdp2:
       return true;
     case Framework::textbook:
-    case Framework::fsdp2:
     case Framework::deepspeed:
     case Framework::megatron:
       return false;
@@ -158,11 +161,14 @@ void require_modelled(const Job& job) {
              "framework '" + framework + "' holds a whole model on each GPU: it does no " +
                  std::string(d.option).substr(2),
              "leave it away, or use --framework textbook");
+  if (fsdp2::shards_parameters(s)) fsdp2::require_modelled(job);
   if (!s.training)
     refuse("--forward-only", "a forward without training is not modelled in eager detail",
            "use --framework textbook");
-  if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu ||
-      s.offload.parameters != Placement::gpu)
+  const bool offloads = s.offload.optimizer != Placement::gpu ||
+                        s.offload.gradients != Placement::gpu ||
+                        s.offload.parameters != Placement::gpu;
+  if (offloads && !fsdp2::shards_parameters(s))
     refuse("--offload", "framework '" + framework + "' offloads nothing by itself",
            "use --framework textbook");
   if (s.precision.master)
@@ -253,7 +259,9 @@ std::vector<std::string> assumptions(const Job& job) {
                     ? "the training loop holds the model's outputs during backward"
                     : "the model's outputs are dropped before backward, as HuggingFace's "
                       "Trainer does");
-  if (modular(s))
+  if (fsdp2::shards_parameters(s))
+    for (std::string& line : fsdp2::assumptions(job)) out.push_back(std::move(line));
+  else if (modular(s))
     out.push_back("DataParallel: the batch and all replicas' outputs are gathered on GPU 0");
   else if (s.dp > 1)
     out.push_back("DistributedDataParallel with its gradient buckets");

@@ -7,8 +7,8 @@
 
 namespace memplan {
 
-/// torch.nn.utils.clip_grad_norm_.
-void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend);
+/// torch.nn.utils.clip_grad_norm_. `sharded`: of DTensors, whose norms are added up over ranks.
+void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend, bool sharded);
 
 /// torch.optim, one group of param_groups.
 void adam_foreach(StepLedger& ledger, StepParams params, Backend backend, Version torch);

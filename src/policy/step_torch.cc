@@ -28,7 +28,7 @@ std::string_view outer_product(const StepParam& p) {
 
 }  // namespace
 
-void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend) {
+void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend, bool sharded) {
   if (params.empty()) return;
   // Several dtypes are stacked in the one all fit into: fp32.
   const int64_t tensors = total(params, [](const StepParam&) { return int64_t{1}; });
@@ -53,7 +53,17 @@ void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend) {
         ledger.make("aten._foreach_norm.Scalar", product({count, chunks, 4}));
       }
     }
-    const Value stack = ledger.make("aten.stack.default", checked_mul(tensors, scalar));
+    const int64_t each = checked_mul(tensors, scalar);
+    const Value stack = ledger.make("aten.stack.default", each);
+    Value whole;
+    if (sharded) {
+      // torch/distributed/tensor/_ops/_math_ops.py _NormPartial: powers are added up
+      const Value powers = ledger.make("aten.pow.Tensor_Scalar", each);
+      const Value summed = ledger.make("_c10d_functional.all_reduce.default", each);
+      // The CPU's tracers see a tensor of its own where CUDA hands the same one on.
+      if (backend == Backend::cpu) ledger.make("_c10d_functional.wait_tensor.default", each);
+      whole = ledger.make("aten.pow.Tensor_Scalar", each);
+    }
     total_norm = ledger.make(kNorm, scalar);
   }
   const Value guarded = ledger.make("aten.add.Tensor", scalar);

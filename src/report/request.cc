@@ -85,6 +85,17 @@ std::vector<Setting> settings_of(const Job& job) {
       {"transformers_version", version_text(s.transformers)},
   };
   out.insert(out.end(), eager.begin(), eager.end());
+  if (s.framework != Framework::fsdp2) return out;
+  const auto dtype = [](const std::optional<DType>& given) {
+    return given ? SettingValue(name(*given)) : SettingValue();
+  };
+  const std::vector<Setting> sharded = {
+      {"param_dtype", dtype(s.fsdp.param_dtype)},
+      {"reduce_dtype", dtype(s.fsdp.reduce_dtype)},
+      {"reshard_after_forward", reshard_text(s.fsdp)},
+      {"gradient_sync", std::string(s.fsdp.reduces_each ? "each" : "last")},
+  };
+  out.insert(out.end(), sharded.begin(), sharded.end());
   return out;
 }
 
@@ -100,6 +111,11 @@ std::string setting_text(const SettingValue& value) {
 
 std::string quantization_text(const Quantization& quantization) {
   return std::string(to_string(quantization.kind)) + (quantization.double_quant ? "-dq" : "");
+}
+
+std::string reshard_text(const Fsdp& fsdp) {
+  if (!fsdp.after_forward) return fsdp.root_after_forward ? "auto" : "true";
+  return *fsdp.after_forward == 1 ? "false" : fmt::format("{}", *fsdp.after_forward);
 }
 
 std::string version_text(const Version& version) {

@@ -27,6 +27,8 @@ std::string setting_text(const SettingValue& value);
 
 /// "optimizer=cpu,gradients=cpu", "none".
 std::string offload_text(const Offload& offload);
+/// FSDP2's reshard_after_forward: "true", "false", "8", "auto".
+std::string reshard_text(const Fsdp& fsdp);
 /// "all", "last:2", "bias".
 std::string train_text(const Trainable& trainable);
 /// "nf4-dq", "none".

@@ -34,6 +34,18 @@ expect_err "'two' is not a version"
 expect 2 "${job[@]}" --framework pytorch --loss-chunks 4
 expect_err "belongs to losses whose chunks can be chosen"
 
+# What belongs to fully_shard.
+expect 2 "${job[@]}" --framework huggingface --reduce-dtype fp32
+expect_err "--reduce-dtype: belongs to fully_shard, which framework huggingface does not use"
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --reshard-after-forward 3
+expect_err "3 is no factor of dp 8"
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --reshard-after-forward maybe
+expect_err "'maybe' is not a whole number"
+expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --offload optimizer
+expect_err "moves parameters, gradients and optimizer to the host together"
+expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --optimizer adafactor
+expect_err "what it keeps of a DTensor"
+
 # A report of the textbook framework names none of them.
 expect 0 "${job[@]}" --json
 checks=$((checks + 1))

@@ -31,6 +31,9 @@ same 0 llama3.2-1b --gpu h100-80g --framework pytorch --optimizer-impl fused --b
   --seq 512
 same 0 llama3.2-1b --gpu h100-80g --gpus 2 --framework huggingface --seq 512 --clip false \
   --bucket-view --keep-outputs --padding-mask --torch-version 2.9.1
+same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp2 --seq 512 --reduce-dtype fp32 \
+  --reshard-after-forward auto --gradient-sync last
+same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp2 --seq 512 --offload cpu
 same 0 llama3.2-1b --gpu v100-32g --framework pytorch --seq 512 --weight-dtype fp32
 # Every setting of PEFT comes back.
 while read -r peft; do

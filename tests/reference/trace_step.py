@@ -65,7 +65,11 @@ A case (defaults in DEFAULTS below):
   parallel   {"kind": "none"}
              {"kind": "ddp", "bucket_view": bool, "bucket_mb": 25}   modes cpu and cuda
              {"kind": "fsdp2", "world": N, "param_dtype": "bfloat16",
-              "reduce_dtype": "float32", "reshard_after_forward": true}
+              "reduce_dtype": "float32", "reshard_after_forward": true}: fully_shard on each layer and on the model.
+              "rank": this rank's number, 0 by default. "root_reshard_after_forward": the model's own, where it is not
+              that of the layers; null is fully_shard's None. "wrap": "all_layers" also shards the layers of a second
+              stack (T5's decoder). "sync": "last" reduces gradients with the last micro-batch alone
+              (set_requires_gradient_sync)
              {"kind": "tp", "world": N}   Llama-like models: Megatron-style plan
              {"kind": "fsdp2_tp", "world": N, "tp": T, ...}
 
@@ -79,6 +83,8 @@ Result, one JSON object a line; all figures are bytes:
                gradient accumulation, of its last micro-batch (gradients exist)
   peak_at      for each phase, the operator that reached it
   peak512      the same, each storage rounded up to 512 bytes
+  resizes_seen  true where FSDP2's frees of unsharded parameters, UntypedStorage.resize_(0), are counted; lines of
+               fsdp2 without it count such a parameter from its first use on, for good
   cuda         only in cuda mode: torch.cuda.memory_stats figures and
                outside_allocator (device memory used minus reserved);
                {"oom": true, ...} where the step ran out of memory
@@ -137,6 +143,7 @@ class StorageLedger(TorchDispatchMode):
         self.phase = "setup"
         self.peak, self.peak512, self.peak_at = {}, {}, {}
         self.events = None  # while a list: what --events prints
+        self.paused = False
         self.modules = []   # names of the modules whose forward is running
         self.polled = torch.__version__.startswith("2.0.")
         self.in_body = False  # of an operator that is a program of another package
@@ -179,6 +186,31 @@ class StorageLedger(TorchDispatchMode):
         if entry:
             self._add(entry[0], -1)
 
+    def watch_resizes(self):
+        """Sees UntypedStorage.resize_, which is no operator: FSDP2 frees and allocates unsharded parameters by it.
+
+        Nor are the tensors real from which DTensor tells the shapes of an operator that it meets for the first time.
+        """
+        from torch.distributed.tensor._sharding_prop import ShardingPropagator
+        propagate = ShardingPropagator._propagate_tensor_meta_non_cached
+
+        def unwatched_propagate(*args, **kwargs):
+            self.paused = True
+            try:
+                return propagate(*args, **kwargs)
+            finally:
+                self.paused = False
+        ShardingPropagator._propagate_tensor_meta_non_cached = unwatched_propagate
+
+        resize = torch.UntypedStorage.resize_
+
+        def watched_resize(storage, size):
+            out = resize(storage, size)
+            if storage._cdata in self.live:
+                self._resize(storage._cdata, storage)
+            return out
+        torch.UntypedStorage.resize_ = watched_resize
+
     def enter(self, phase):
         if self.polled:
             self.poll()
@@ -218,6 +250,8 @@ class StorageLedger(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if any(hasattr(t, "to_local") for t in types):
             return NotImplemented  # let DTensor unwrap: its local operators come back here
+        if self.paused:
+            return func(*args, **(kwargs or {}))
         if str(func) == "bitsandbytes.gemm_4bit.default":
             # One operator to PyTorch, but it unpacks the weight on the way: see its operators, which are CPU's and,
             # for more than some 1500 tokens, CUDA's too.
@@ -403,6 +437,18 @@ def allow_fake_conversion():
     torch.nn.Module._apply = apply
 
 
+def with_real_meshes():
+    """Lets reshard_after_forward=N make its mesh from the values of the world's, which fake tensors have none of."""
+    import torch.distributed.fsdp._fully_shard._fully_shard as fully_shard_module
+    from torch.utils._python_dispatch import _disable_current_modes
+    post_forward = fully_shard_module._get_post_forward_mesh_info
+
+    def real(*args):
+        with _disable_current_modes():
+            return post_forward(*args)
+    fully_shard_module._get_post_forward_mesh_info = real
+
+
 def build_mesh(case, device):
     """The (dp, tp) mesh of this rank, on a process group that never communicates."""
     plan = case["parallel"]
@@ -413,7 +459,8 @@ def build_mesh(case, device):
         return None
     from torch.distributed.device_mesh import init_device_mesh
     from torch.testing._internal.distributed.fake_pg import FakeStore
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=plan["world"])
+    with_real_meshes()
+    dist.init_process_group("fake", store=FakeStore(), rank=plan.get("rank", 0), world_size=plan["world"])
     tp = plan.get("tp", plan["world"] if plan["kind"] == "tp" else 1)
     return init_device_mesh(device, (plan["world"] // tp, tp), mesh_dim_names=("dp", "tp"))
 
@@ -441,10 +488,19 @@ def parallelize(model, case, mesh):
             param_dtype=getattr(torch, plan.get("param_dtype", "bfloat16")),
             reduce_dtype=getattr(torch, plan.get("reduce_dtype", "float32")))
         reshard = plan.get("reshard_after_forward", True)
-        for layer in layers:
+        stacks = all_stacks(model) if plan.get("wrap") == "all_layers" else [layers]
+        for layer in (layer for stack in stacks for layer in stack):
             fully_shard(layer, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard)
-        fully_shard(model, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard)
+        fully_shard(model, mesh=mesh["dp"], mp_policy=policy,
+                    reshard_after_forward=plan.get("root_reshard_after_forward", reshard))
     return model
+
+
+def all_stacks(model):
+    """Its lists of layers: an encoder-decoder has two."""
+    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 0]
+    inner = {m for stack in stacks for layer in stack for m in layer.modules()}
+    return [stack for stack in stacks if stack not in inner]
 
 
 def build_optimizer(case, model):
@@ -568,6 +624,9 @@ def run_steps(case, mode, history, events):
         import liger_kernel.transformers  # its tensors are not the step's
         result["liger_kernel"] = importlib.metadata.version("liger_kernel")
     mesh = build_mesh(case, device)
+    if "fsdp2" in case["parallel"]["kind"]:
+        ledger.watch_resizes()
+        result["resizes_seen"] = True
     with fake, ledger:
         program = None
         if case["program"]:
@@ -577,6 +636,7 @@ def run_steps(case, mode, history, events):
             model, config = build_model(case, device, loss)
         for tensor in (*model.parameters(), *model.buffers(), *quant_scales(model)):
             ledger.track(tensor)  # loading has threads of its own
+        del tensor  # FSDP2 puts another in the place of the last
         result["parameters"] = sum(stored_numel(p) for p in model.parameters())
         result["trainable"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
         model = parallelize(model, case, mesh)
@@ -604,6 +664,8 @@ def run_steps(case, mode, history, events):
             for micro in range(case["micro_batches"]):
                 if events and last and micro == case["micro_batches"] - 1:
                     ledger.events = []
+                if case["parallel"].get("sync") == "last":
+                    model.set_requires_gradient_sync(micro == case["micro_batches"] - 1)
                 ledger.enter("forward")
                 amp = (torch.autocast(device, dtype=getattr(torch, case["autocast"]))
                        if case["autocast"] else contextlib.nullcontext())

@@ -95,8 +95,14 @@ Tensor gemma3_layer(Forward& f, const Params& p, const LayerKind& kind, const Te
 // module that PEFT would wrap.
 void scaled_embedding(Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
-  const Tensor rows = embedding(p.get(name, "weight"), f.ids);
-  f.inputs_embeds = mul_scalar(rows);
+  const Tensor weight = p.get(name, "weight");
+  const Tensor rows = embedding(weight, f.ids);
+  if (weight.dtype() == f.job.strategy.precision.weight) {
+    f.inputs_embeds = mul_scalar(rows);
+  } else {  // `self.embed_scale.to(self.weight.dtype)`
+    const Tensor scale = make(f.session, "aten._to_copy.default", {}, weight.dtype());
+    f.inputs_embeds = mul(rows, scale);
+  }
 }
 int64_t scale_buffer(const Job& job) { return size_of(job.strategy.precision.weight); }
 

@@ -111,7 +111,10 @@ Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& residu
   Tensor fed = plain_mlp(f, p, hidden);
   fed = dropout(fed, f.model.dropout.hidden);
   const Tensor sum = add(attended, fed);
-  return add(sum, residual);
+  Tensor out = add(sum, residual);
+  // `outputs` of GPTJModel.forward; another thread's, where a checkpoint runs again, soon goes.
+  if (!f.session.recomputing) f.returned.assign(1, weights);
+  return out;
 }
 
 Tensor embed(Forward& f, const Params& p) {

@@ -8,6 +8,7 @@
 #include "lower/huggingface/quantized.h"
 #include "lower/huggingface/versions.h"
 #include "memplan/error.h"
+#include "policy/fsdp2.h"
 
 namespace memplan::hf {
 
@@ -25,6 +26,9 @@ Params::Params(Session& session, const Graph& graph, const Job& job, int64_t cop
     if (quantizes(s, row, p)) {
       if (row.attention.transposed) std::swap(sizes[0], sizes[1]);  // a Conv1D becomes a linear
       leaves_.push_back(&session.quantized_leaf(sizes, quant_format(s), copies));
+    } else if (fsdp2::shards_parameters(s)) {
+      const DType compute = fsdp2::compute_dtype(s, stored_dtype(s, row, graph, p));
+      leaves_.push_back(&session.unsharded_leaf(sizes, compute, p.trainable, copies));
     } else {
       leaves_.push_back(&session.leaf(sizes, stored_dtype(s, row, graph, p), p.trainable, copies));
     }
@@ -68,6 +72,7 @@ void Forward::release_locals() {
                     &local_cos, &local_sin})
     x->reset();
   shared.clear();
+  returned.clear();
   locals.clear();
 }
 
@@ -83,6 +88,7 @@ int64_t Forward::keys() const { return sequence + (past.empty() ? 0 : past.front
 Forward Forward::arguments() const {
   Forward out = *this;
   out.inputs_embeds.reset();
+  out.returned.clear();
   out.locals.clear();
   out.loop.clear();
   out.wrapper_locals.clear();

@@ -73,6 +73,7 @@ struct Forward {
   Tensor cos = {}, sin = {};              ///< [1, s, d]; of tables, [1, 1, p, d] of all p positions
   Tensor local_cos = {}, local_sin = {};  ///< of sliding layers, where they differ (Gemma 3)
   std::vector<Tensor> shared = {};        ///< what a family passes from layer to layer by itself
+  std::vector<Tensor> returned = {};      ///< by the layer before, beside its hidden_states
   std::vector<Tensor> outputs = {};       ///< what the model's output holds beside the logits
   std::vector<Tensor> locals = {};        ///< what model.forward holds and gives to no layer
   std::vector<Tensor> loop = {};          ///< variables of the training loop that outlive backward

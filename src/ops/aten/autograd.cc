@@ -149,6 +149,20 @@ void hold_on_tape(const Tensor& out, const Tensor& x) {
     x->storage->copies = session.stretch_counts[static_cast<size_t>(session.stretch) - 1];
 }
 
+void on_gradient(const Tensor& x, std::function<void()> hook) {
+  if (x->grad_fn) x->grad_fn->pre_hooks.push_back(std::move(hook));
+}
+
+Tensor before_gradient_of(const Tensor& x, std::function<void()> hook) {
+  if (!tracks(x)) return x;
+  Tensor out = alias(x, x.sizes(), x.strides());
+  record({&out}, {&x}, [hook = std::move(hook)](Grads& grads) {
+    hook();
+    grads.set(0, grads.in());
+  });
+  return out;
+}
+
 /// One backward pass.
 class Engine {
  public:
@@ -179,6 +193,7 @@ class Engine {
     enter_stretch(0);
     spend_pending();
     if (session_.offloading) session_.offloading->finish();
+    for (const auto& callback : std::exchange(session_.backward_callbacks, {})) callback();
     for (Node* node : reached_) {
       node->seen = false;
       node->waiting = 0;
@@ -231,6 +246,7 @@ class Engine {
       std::vector<Tensor> inputs = std::move(node.buffer);
       node.buffer.clear();
       if (node.leaf != nullptr) return accumulate_grad(*node.leaf, std::move(inputs.front()));
+      for (const auto& hook : node.pre_hooks) hook();
       Grads grads(std::move(inputs), node);
       node.backward(grads);
       for (const auto& [frame, index] : session_.unpacked) frame->tensors[index].reset();

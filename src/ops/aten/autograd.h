@@ -71,6 +71,14 @@ void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward 
 /// through checkpoints and backward, until the tape itself goes.
 void hold_on_tape(const Tensor& out, const Tensor& x);
 
+/// x.register_hook(hook) of a hook that leaves the gradient as it is: runs once x's gradient is
+/// there, before the operator that gave x goes backward.
+void on_gradient(const Tensor& x, std::function<void()> hook);
+
+/// Runs `hook` once the gradient of `x` that flows into what follows is there. Returns what a
+/// torch.autograd.Function returns that hands its input on: a view of it.
+Tensor before_gradient_of(const Tensor& x, std::function<void()> hook);
+
 /// loss.backward(gradient, retain_graph): without a gradient, ones.
 void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
                   bool retain_graph = false);

@@ -23,7 +23,8 @@ void Ledger::end_repeat() {
     return checked_mul(repeat_ - 1, live_.*lane - start_.*lane);
   };
   const bool rises = live_.bytes > start_.bytes;
-  for (int64_t Level::*lane : {&Level::bytes, &Level::gradients, &Level::kept, &Level::operands}) {
+  for (int64_t Level::*lane : {&Level::bytes, &Level::gradients, &Level::kept, &Level::operands,
+                               &Level::unsharded, &Level::gathering, &Level::reducing}) {
     const int64_t more = grown(lane);
     if (rises) peak_.level.*lane = checked_add(peak_.level.*lane, more);
     live_.*lane = checked_add(live_.*lane, more);

@@ -16,6 +16,8 @@ enum class Phase : uint8_t { forward, backward, step, count_ };
 /// that the backward of a matrix product or an attention kernel reads.
 struct Level {
   int64_t bytes = 0, gradients = 0, kept = 0, operands = 0;
+  /// FSDP2's: whole parameters, what gathers them, and what waits for the reduction of gradients.
+  int64_t unsharded = 0, gathering = 0, reducing = 0;
 };
 
 struct Peak {
@@ -34,6 +36,11 @@ class Ledger {
   int64_t highest() const { return peak_.level.bytes; }
   void add(int64_t bytes) { live_.bytes = checked_add(live_.bytes, bytes); }
   void free(int64_t bytes) { live_.bytes -= bytes; }
+  /// The same of bytes that are in one of Level's lanes; negative when they are freed.
+  void add(int64_t Level::*lane, int64_t bytes) {
+    live_.*lane += bytes;
+    add(bytes);
+  }
   /// Live bytes turn out to be a gradient's, or kept by autograd; negative when they are freed.
   void count_gradient(int64_t bytes) { live_.gradients += bytes; }
   void count_kept(int64_t bytes) { live_.kept += bytes; }

@@ -30,6 +30,12 @@ Leaf& Session::leaf(const Shape& sizes, DType dtype, bool trainable, int64_t cop
   return leaf;
 }
 
+Leaf& Session::unsharded_leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies) {
+  Leaf& leaf = add_leaf(owned_elsewhere(*this, sizes, dtype), copies);
+  leaf.value->requires_grad = trainable;
+  return leaf;
+}
+
 Leaf& Session::quantized_leaf(const Shape& sizes, const QuantFormat& format, int64_t copies) {
   auto* data = new TensorData;
   Tensor value(data);

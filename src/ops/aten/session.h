@@ -80,8 +80,11 @@ class Session {
   int stretch = 0;                      ///< nodes made now belong to this repeated stretch; 0: none
   std::vector<int64_t> stretch_counts;  ///< by stretch
   std::unique_ptr<Offloading> offloading;  ///< torchtune's, where the job offloads
-  Ref<CheckpointFrame> packing;            ///< forward of a checkpoint runs
-  Ref<CheckpointFrame> recomputing;        ///< forward of a checkpoint runs again
+  Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
+  Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
+  /// Run when the backward ends, before its own gradient goes (Variable._execution_engine's
+  /// queue_callback).
+  std::vector<std::function<void()>> backward_callbacks;
   /// What the running node took out of its checkpoint, which keeps nothing for a second time.
   std::vector<std::pair<Ref<CheckpointFrame>, size_t>> unpacked;
 
@@ -93,6 +96,8 @@ class Session {
   Leaf& leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies);
   /// A matrix [out, in] that bitsandbytes stores: frozen.
   Leaf& quantized_leaf(const Shape& sizes, const QuantFormat& format, int64_t copies);
+  /// A parameter whose bytes come and go: its owner counts all of them.
+  Leaf& unsharded_leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies);
   const std::vector<std::unique_ptr<Leaf>>& leaves() const { return leaves_; }
 
   /// Runs `stretch` in place of `count` equal ones.

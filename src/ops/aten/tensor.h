@@ -148,6 +148,7 @@ struct Node {
   std::vector<Edge> next;
   Backward backward;
   std::vector<Tensor> held;  ///< attributes of a Python Function's ctx
+  std::vector<std::function<void()>> pre_hooks;  ///< of its outputs: Tensor.register_hook
   int refs = 0;
   // The engine's own.
   std::vector<Tensor> buffer;

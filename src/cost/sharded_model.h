@@ -1,0 +1,16 @@
+// The groups in which fully_shard puts a model's parameters.
+#pragma once
+
+#include "cost/sharded_step.h"
+#include "cost/walked_model.h"
+
+namespace memplan {
+
+/// Parameter i of a block, before it is cut.
+fsdp2::Parameter whole_parameter(const Job& job, const Walked& block, size_t i);
+
+/// Group 0 of what is in no layer, then one for each layer of the walk: a layer's group has the
+/// index of its block.
+void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step);
+
+}  // namespace memplan

@@ -1,0 +1,144 @@
+#include "policy/fsdp2.h"
+
+#include <algorithm>
+
+#include "memplan/error.h"
+#include "ops/optimizer.h"
+
+namespace memplan::fsdp2 {
+namespace {
+
+int64_t row(const Parameter& p) {
+  int64_t out = 1;
+  for (int i = 1; i < p.dims; ++i) out = checked_mul(out, p.shape[static_cast<size_t>(i)]);
+  return out;
+}
+
+// _fsdp_param.py init_dtype_attrs: the same dtype for both is none of its own.
+std::optional<DType> own_reduce_dtype(const Fsdp& fsdp) {
+  return fsdp.reduce_dtype == fsdp.param_dtype ? std::nullopt : fsdp.reduce_dtype;
+}
+
+}  // namespace
+
+bool shards_parameters(const Strategy& s) { return s.framework == Framework::fsdp2; }
+
+bool offloads(const Strategy& s) { return s.offload.parameters == Placement::cpu; }
+
+Bytes mesh_bytes(const Job& job) {
+  const bool seen = job.backend == Backend::cpu && shards_parameters(job.strategy);
+  return Bytes(seen ? checked_mul(job.strategy.dp, size_of(DType::f32)) : 0);
+}
+
+DType compute_dtype(const Strategy& s, DType stored) {
+  return shards_parameters(s) ? s.fsdp.param_dtype.value_or(stored) : stored;
+}
+
+int64_t Parameter::elements() const { return checked_mul(shape[0], row(*this)); }
+
+// _fsdp_common.py _chunk_with_empty, _fsdp_param.py _init_sharded_param
+Shard shard(const Parameter& p, int64_t world, int64_t rank) {
+  const int64_t rows = ceil_div(p.shape[0], world);
+  const int64_t first = std::min(checked_mul(rank, rows), p.shape[0]);
+  Shard out{p.shape, checked_mul(rows, row(p))};
+  out.shape[0] = std::min(rows, p.shape[0] - first);
+  return out;
+}
+
+bool cut_unevenly(const Parameter& p, int64_t world) { return p.shape[0] % world != 0; }
+
+Buffers buffers(std::span<const Parameter> group, const Strategy& s,
+                std::optional<int64_t> after_forward) {
+  Buffers out;
+  const int64_t world = s.dp;
+  const int64_t kept_over = after_forward.value_or(world);
+  out.whole_after_forward = after_forward == 1;
+  const auto reduce = own_reduce_dtype(s.fsdp);
+  for (const Parameter& p : group) {
+    const DType compute = compute_dtype(s, p.stored);
+    const DType reduced = reduce.value_or(compute);
+    const int64_t padded = shard(p, world, 0).padded;
+    ParamBuffers own;
+    own.sharded = checked_mul(padded, size_of(p.stored));
+    own.unsharded = product({padded, world, size_of(compute)});
+    if (compute != p.stored) own.cast = checked_mul(padded, size_of(compute));
+    if (kept_over > 1 && kept_over < world) own.resharded = own.unsharded / kept_over;
+    out.gathered = checked_add(out.gathered, own.unsharded);
+    if (p.trained) {
+      own.accumulated = checked_mul(p.elements(), size_of(reduced));
+      out.reduced = checked_add(out.reduced, checked_mul(padded, size_of(reduced)));
+      out.gradients = checked_add(out.gradients, own.sharded);
+      out.casts_gradients = reduced != p.stored;
+      out.accumulates_apart = reduced != compute;
+    }
+    out.params.push_back(own);
+  }
+  out.reduce_input = checked_mul(out.reduced, world);
+  return out;
+}
+
+void require_modelled(const Job& job) {
+  const Strategy& s = job.strategy;
+  const auto refuse = [](const std::string& where, const std::string& problem,
+                         const std::string& hint) {
+    throw Error(ErrorKind::not_modelled, where, problem, hint);
+  };
+  if (job.model.decoder_layers > 0)
+    refuse("--framework fsdp2", "fully_shard of an encoder-decoder is not modelled",
+           "use --framework huggingface");
+  if (s.quantization.kind != QuantKind::none)
+    refuse("--quantization", "fully_shard of quantized weights is not modelled",
+           "leave it away, or use --framework huggingface");
+  if (s.compile)
+    refuse("--compile", "torch.compile of a module that fully_shard has wrapped is not modelled",
+           "leave it away");
+  switch (s.optimizer) {
+    case OptimizerKind::adamw:
+    case OptimizerKind::adam:
+    case OptimizerKind::sgd:
+    case OptimizerKind::sgd_momentum:
+    case OptimizerKind::none:
+      break;
+    default:
+      refuse("--optimizer " + std::string(to_string(s.optimizer)),
+             "what it keeps of a DTensor, and allocates to step it, is not modelled",
+             "use adamw, adam, sgd or sgd-momentum");
+  }
+  if (updates_in_backward(s))
+    refuse("--optimizer-in-backward", "it is not modelled for gradients that are reduced in shards",
+           "leave it away");
+  const auto at = [](Placement p) { return p == Placement::cpu; };
+  const Offload& o = s.offload;
+  const bool all = at(o.optimizer) && at(o.gradients) && at(o.parameters);
+  const bool none = o.optimizer == Placement::gpu && o.gradients == Placement::gpu &&
+                    o.parameters == Placement::gpu;
+  if (!all && !none)
+    refuse("--offload",
+           "CPUOffloadPolicy moves parameters, gradients and optimizer to the host together",
+           "use --offload optimizer=cpu,gradients=cpu,parameters=cpu");
+  for (const auto& after : {s.fsdp.after_forward, s.fsdp.root_after_forward}) {
+    // _fsdp_init.py _get_post_forward_mesh_info
+    if (after && (*after < 1 || *after > s.dp || s.dp % *after != 0))
+      throw Error(ErrorKind::bad_input, "--reshard-after-forward",
+                  std::to_string(*after) + " is no factor of dp " + std::to_string(s.dp),
+                  "use true, false, or such a factor");
+  }
+}
+
+std::vector<std::string> assumptions(const Job& job) {
+  const Strategy& s = job.strategy;
+  std::vector<std::string> out;
+  out.push_back("fully_shard on each layer and on the model, as accelerate and transformers do");
+  out.push_back(
+      "each stream's tensors count until Python drops them: neither record_stream nor a late free "
+      "by another stream keeps them longer");
+  if (s.micro_batches() > 1)
+    out.push_back(s.fsdp.reduces_each
+                      ? "gradients are reduced with every micro-batch"
+                      : "gradients are reduced with the last micro-batch alone, whole until then");
+  return out;
+}
+
+std::vector<std::string> not_modelled(const Job&) { return {}; }
+
+}  // namespace memplan::fsdp2
