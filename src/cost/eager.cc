@@ -9,6 +9,7 @@
 #include "cost/sharded_model.h"
 #include "cost/sharded_step.h"
 #include "cost/walked_model.h"
+#include "lower/huggingface/cast_inputs.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/module.h"
@@ -23,6 +24,7 @@
 #include "policy/fsdp2.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
+#include "policy/tensor_parallel.h"
 
 namespace memplan {
 namespace {
@@ -30,13 +32,20 @@ namespace {
 using aten::Phase;
 using aten::Tensor;
 
+// parallelize_module cuts the layers of a model that is built whole.
+Job whole_model(const Job& job) {
+  Job out = job;
+  if (tensor_parallel::cuts_layers(job.strategy)) out.strategy.tp = 1;
+  return out;
+}
+
 class Step {
  public:
   // `idle`: trainable parameters that no gradient reaches, and so have no states.
   Step(const Job& job, Grain grain, Layers layers, Replica role, ParamSet idle)
       : job_(job),
         s_(job.strategy),
-        program_(lower(job, s_.micro_batch)),
+        program_(lower(whole_model(job), s_.micro_batch)),
         layers_(layers),
         role_(role),
         idle_(std::move(idle)),
@@ -126,7 +135,13 @@ class Step {
     const Param& p = w.params->graph().params[i];
     const aten::Leaf& leaf = w.params->leaf(i);
     const bool hidden = w.block->part == BlockPart::layer || p.dims != 2;
-    StepParam out{p.shape, p.dims, leaf.value.dtype(), leaf.copies, w.stretch, 0, hidden};
+    StepParam out{tensor_parallel::local_shape(s_, p),
+                  p.dims,
+                  leaf.value.dtype(),
+                  leaf.copies,
+                  w.stretch,
+                  0,
+                  hidden};
     if (!sharded_) return out;
     const fsdp2::Parameter whole = whole_parameter(job_, w, i);
     out.shape = fsdp2::shard(whole, s_.dp, job_.data_rank).shape;
@@ -184,7 +199,7 @@ class Step {
     out_.buffers += peft_buffers_;
     session_.ledger.add(out_.buckets.count());
     session_.ledger.add(pytorch::import_leftovers(job_).count());
-    session_.ledger.add(fsdp2::mesh_bytes(job_).count());
+    session_.ledger.add((fsdp2::mesh_bytes(job_) + tensor_parallel::mesh_bytes(job_)).count());
     session_.ledger.add(hf::quantization_tables(job_, program_).count());
   }
 
@@ -258,6 +273,7 @@ class Step {
   Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
     const Walked& w = blocks()[at];
     if (!sharded_) return family_.layer(f, *w.params, w.block->kind, hidden);
+    const hf::CastInputs cast(f, s_.fsdp.param_dtype);
     return sharded_->layer(
         at, hidden, [&](const Tensor& x) { return family_.layer(f, *w.params, w.block->kind, x); });
   }

@@ -214,6 +214,12 @@ void read_fsdp2(const JsonNode& node, Draft& draft) {
 void read_parallel(const JsonNode& node, Draft& draft) {
   const JsonNode kind = node.at("kind");
   if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
+  if (kind.text() == "tp") {
+    refuse_unknown_keys(node, {"kind", "world"});
+    draft.job.strategy.framework = Framework::pytorch;
+    draft.job.strategy.tp = node.at("world").count();
+    return;
+  }
   if (kind.text() == "none") {
     refuse_unknown_keys(node, {"kind"});
     return;

@@ -6,6 +6,7 @@
 #include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
 #include "policy/fsdp2.h"
+#include "policy/tensor_parallel.h"
 
 namespace memplan::pytorch {
 namespace {
@@ -154,8 +155,11 @@ void require_modelled(const Job& job) {
     const char* option;
     int64_t value, least;
   };
-  for (const Degree& d : {Degree{"--tp", s.tp, 1}, Degree{"--pp", s.pp, 1}, Degree{"--cp", s.cp, 1},
-                          Degree{"--ep", s.ep, 1}, Degree{"--zero", s.zero, 0}})
+  const bool cuts = tensor_parallel::cuts_layers(s);
+  if (cuts) tensor_parallel::require_modelled(job);
+  for (const Degree& d :
+       {Degree{"--tp", cuts ? 1 : s.tp, 1}, Degree{"--pp", s.pp, 1}, Degree{"--cp", s.cp, 1},
+        Degree{"--ep", s.ep, 1}, Degree{"--zero", s.zero, 0}})
     if (d.value > d.least)
       refuse(d.option,
              "framework '" + framework + "' holds a whole model on each GPU: it does no " +
@@ -265,6 +269,10 @@ std::vector<std::string> assumptions(const Job& job) {
     out.push_back("DataParallel: the batch and all replicas' outputs are gathered on GPU 0");
   else if (s.dp > 1)
     out.push_back("DistributedDataParallel with its gradient buckets");
+  if (tensor_parallel::cuts_layers(s))
+    out.push_back(
+        "parallelize_module: projections of attention and MLP cut by columns and rows, norms, "
+        "embedding and head whole on every GPU");
   if (s.compile) out.emplace_back(kCompiled);
   if (s.loss == LossKind::unsloth)
     out.push_back(

@@ -8,7 +8,9 @@
 #include "lower/huggingface/quantized.h"
 #include "lower/huggingface/versions.h"
 #include "memplan/error.h"
+#include "ops/aten/collectives.h"
 #include "policy/fsdp2.h"
+#include "policy/tensor_parallel.h"
 
 namespace memplan::hf {
 
@@ -18,8 +20,9 @@ Params::Params(Session& session, const Graph& graph, const Job& job, int64_t cop
     : graph_(&graph), reached_(graph.adapted.size()) {
   const Strategy& s = job.strategy;
   const FamilyRow row = family_row(job.model);
-  const auto sizes_of = [](const Param& p) {
-    return Shape(std::span(p.shape.data(), static_cast<size_t>(p.dims)));
+  const auto sizes_of = [&](const Param& p) {
+    const std::array<int64_t, 4> shape = tensor_parallel::local_shape(s, p);
+    return Shape(std::span(shape.data(), static_cast<size_t>(p.dims)));
   };
   for (const Param& p : graph.params) {
     Shape sizes = sizes_of(p);
@@ -145,7 +148,13 @@ Tensor linear(const Forward& f, const Params& p, std::string_view name, const Te
     return quantized_module(f, p, name, x, weight, bias);
   // Conv1D always has a bias; a classifier's score, a plain layer in such models too, has none.
   const bool transposed = bias && (f.row.attention.transposed || f.row.mlp.transposed);
-  return adapted_linear(f, p, {name, weight, bias, transposed, bias_apart}, x);
+  using tensor_parallel::Style;
+  const Style style = tensor_parallel::style_of(f.job.strategy, name);
+  if (style == Style::whole)
+    return adapted_linear(f, p, {name, weight, bias, transposed, bias_apart}, x);
+  const Tensor input = style == Style::colwise ? replicate(x) : x;
+  const Tensor part = adapted_linear(f, p, {name, weight, bias, transposed, bias_apart}, input);
+  return style == Style::rowwise ? all_reduce(part) : part;
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, bool weigh_in_f32) {
