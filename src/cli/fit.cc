@@ -37,7 +37,7 @@ struct Heading {
   SettingGroup group;
   std::string_view text;
 };
-constexpr std::array<Heading, 8> kHeadings{{
+constexpr std::array<Heading, 9> kHeadings{{
     {SettingGroup::hardware, "Hardware"},
     {SettingGroup::parallel, "Parallelism (defaults in parentheses)"},
     {SettingGroup::batch, "Batch"},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cli/megatron_job.h"
 #include "cli/settings.h"
@@ -327,6 +328,13 @@ class Builder {
              " and gathered in " + std::string(to_string(*s.fsdp.param_dtype)));
     }
     if (!s.fsdp.reduce_dtype) s.fsdp.reduce_dtype = s.fsdp.param_dtype;
+    // ZeRO's words for reshard_after_forward: 3 is true, 2 is false.
+    if (const int stage = std::exchange(s.zero, 0); stage == 1)
+      throw Error(ErrorKind::bad_input, find("--zero")->where, "fully_shard has no such stage",
+                  "use --zero 3, or 2 for parameters that stay whole after forward");
+    else if (stage > 0 && !find("--reshard-after-forward"))
+      s.fsdp.after_forward = s.fsdp.root_after_forward =
+          stage == 2 ? std::optional<int64_t>(1) : std::nullopt;
     for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
       if (s.dp > 1 && *after == s.dp) after->reset();
     if (!find("--reshard-after-forward")) assume("parameters are resharded after forward");

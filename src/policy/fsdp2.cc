@@ -128,7 +128,7 @@ void require_modelled(const Job& job) {
 std::vector<std::string> assumptions(const Job& job) {
   const Strategy& s = job.strategy;
   std::vector<std::string> out;
-  out.push_back("fully_shard on each layer and on the model, as accelerate and transformers do");
+  out.push_back("fully_shard on each layer and on the model");
   out.push_back(
       "each stream's tensors count until Python drops them: neither record_stream nor a late free "
       "by another stream keeps them longer");
@@ -139,6 +139,11 @@ std::vector<std::string> assumptions(const Job& job) {
   return out;
 }
 
-std::vector<std::string> not_modelled(const Job&) { return {}; }
+// accelerate 1.15, utils/fsdp_utils.py fsdp2_prepare_model; torchtitan, parallelize_llama.
+std::vector<std::string> not_modelled(const Job&) {
+  return {
+      "embedding and head in groups of their own, as accelerate 1.15 and torchtitan have them: "
+      "here they are gathered and reduced together"};
+}
 
 }  // namespace memplan::fsdp2

@@ -237,6 +237,8 @@ std::vector<std::string> not_modelled(const Job& job) {
         "offload: the model's forward is transformers'");
     out.push_back("fast_cross_entropy_loss, which Unsloth runs with UNSLOTH_RETURN_LOGITS=1");
   }
+  if (fsdp2::shards_parameters(job.strategy))
+    for (std::string& line : fsdp2::not_modelled(job)) out.push_back(std::move(line));
   if (modular(job.strategy))
     out.push_back("when a replica's weights are dropped in backward: they are counted to its end");
   out.push_back("step time");

@@ -42,7 +42,6 @@ expect_out '"error": 0.0'
 expect 0 validate "$traces" --json
 expect_out '"source": "trace cpu"'
 expect 0 validate "$traces"
-expect_out "parallel kind 'tp' is not modelled"
 expect 0 validate "$published" --bound 'huggingface/peft@*_params:exact=100%' \
   --bound 'Lightning-AI/litgpt@trainable_params:exact=100%'
 expect_out "framework megatron-core is not modelled yet"

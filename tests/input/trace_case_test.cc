@@ -116,8 +116,8 @@ TEST_CASE("quantized weights, and a part of the model trained") {
 }
 
 TEST_CASE("what memplan has not is refused by name, not ignored") {
-  CHECK(refusal_of(R"("parallel": {"kind": "tp", "world": 2})") ==
-        "parallel kind 'tp' is not modelled");
+  CHECK(refusal_of(R"("parallel": {"kind": "fsdp2_tp", "world": 4})") ==
+        "parallel kind 'fsdp2_tp' is not modelled");
   CHECK(refusal_of(R"("bath": 2)") == "the key 'bath' is not known");
   CHECK(refusal_of(R"("optimizer": {"name": "shampoo"})") == "optimizer 'shampoo' is not modelled");
   CHECK(refusal_of(R"("parallel": {"kind": "ddp", "world": 4})") == "the key 'world' is not known");
