@@ -239,8 +239,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
     {"--framework", "NAME",
-     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, megatron (textbook)", model,
-     true, choice<Framework, &Strategy::framework>},
+     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, megatron (textbook)",
+     model, true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
     {"--activations", "NAME", "what a layer keeps: korthikanti, zero (korthikanti)", model, true,

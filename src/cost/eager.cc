@@ -130,25 +130,6 @@ class Step {
     session_.ledger.add(out_.weights.count());
   }
 
-  // A parameter as the optimizer sees it.
-  StepParam stepped(const Walked& w, size_t i) const {
-    const Param& p = w.params->graph().params[i];
-    const aten::Leaf& leaf = w.params->leaf(i);
-    const bool hidden = w.block->part == BlockPart::layer || p.dims != 2;
-    StepParam out{tensor_parallel::local_shape(s_, p),
-                  p.dims,
-                  leaf.value.dtype(),
-                  leaf.copies,
-                  w.stretch,
-                  0,
-                  hidden};
-    if (!sharded_) return out;
-    const fsdp2::Parameter whole = whole_parameter(job_, w, i);
-    out.shape = fsdp2::shard(whole, s_.dp, job_.data_rank).shape;
-    out.dtype = whole.stored;
-    return out;
-  }
-
   void place_states() {
     const bool offloaded = sharded_ && fsdp2::offloads(s_);
     const Backend stepping = offloaded ? Backend::cpu : job_.backend;
@@ -165,7 +146,7 @@ class Step {
                                 : p.elements();
         const int64_t elements = checked_mul(own, leaf.copies);
         out_.parameters = checked_add(out_.parameters, elements);
-        const StepParam param = stepped(w, i);
+        const StepParam param = stepped_parameter(job_, w, i);
         const std::span shape(param.shape.data(), static_cast<size_t>(param.dims));
         const bool reached = p.trainable && !idle_.contains({at, i});
         const bool steps = reached || keeps_state_of_frozen(s_.optimizer);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lower/huggingface/quantized.h"
+#include "policy/tensor_parallel.h"
 
 namespace memplan {
 
@@ -11,6 +12,25 @@ fsdp2::Parameter whole_parameter(const Job& job, const Walked& block, size_t i) 
   const Param& p = graph.params[i];
   const DType stored = hf::stored_dtype(job.strategy, family_row(job.model), graph, p);
   return {p.shape, p.dims, stored, p.trainable};
+}
+
+StepParam stepped_parameter(const Job& job, const Walked& block, size_t i) {
+  const Strategy& s = job.strategy;
+  const Param& p = block.params->graph().params[i];
+  const aten::Leaf& leaf = block.params->leaf(i);
+  const bool hidden = block.block->part == BlockPart::layer || p.dims != 2;
+  StepParam out{tensor_parallel::local_shape(s, p),
+                p.dims,
+                leaf.value.dtype(),
+                leaf.copies,
+                block.stretch,
+                0,
+                hidden};
+  if (!fsdp2::shards_parameters(s)) return out;
+  const fsdp2::Parameter whole = whole_parameter(job, block, i);
+  out.shape = fsdp2::shard(whole, s.dp, job.data_rank).shape;
+  out.dtype = whole.stored;
+  return out;
 }
 
 void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step) {

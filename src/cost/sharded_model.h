@@ -3,11 +3,15 @@
 
 #include "cost/sharded_step.h"
 #include "cost/walked_model.h"
+#include "policy/optimizer_step.h"
 
 namespace memplan {
 
 /// Parameter i of a block, before it is cut.
 fsdp2::Parameter whole_parameter(const Job& job, const Walked& block, size_t i);
+
+/// The same as the optimizer sees it: a rank's share where it is cut.
+StepParam stepped_parameter(const Job& job, const Walked& block, size_t i);
 
 /// Group 0 of what is in no layer, then one for each layer of the walk: a layer's group has the
 /// index of its block.

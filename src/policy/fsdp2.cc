@@ -89,6 +89,16 @@ void require_modelled(const Job& job) {
   if (s.quantization.kind != QuantKind::none)
     refuse("--quantization", "fully_shard of quantized weights is not modelled",
            "leave it away, or use --framework huggingface");
+  if (s.loss == LossKind::torchtitan_chunked)
+    refuse("--loss torchtitan-chunked",
+           "it runs a backward for each chunk, in which fully_shard would reduce each time",
+           "use another loss");
+  if (s.data_parallel == DataParallelKind::data_parallel)
+    throw Error(ErrorKind::bad_input, "--data-parallel", "fully_shard takes the place of it",
+                "leave it away");
+  if (s.offload_activations)
+    refuse("--offload-activations", "it is not modelled around fully_shard's groups",
+           "leave it away");
   if (s.compile)
     refuse("--compile", "torch.compile of a module that fully_shard has wrapped is not modelled",
            "leave it away");
