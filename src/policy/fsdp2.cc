@@ -83,6 +83,9 @@ void require_modelled(const Job& job) {
                          const std::string& hint) {
     throw Error(ErrorKind::not_modelled, where, problem, hint);
   };
+  if (s.torch < Version{2, 6, 0})
+    refuse("--torch-version", "torch.distributed.fsdp.fully_shard came with torch 2.6",
+           "use a later one");
   if (job.model.decoder_layers > 0)
     refuse("--framework fsdp2", "fully_shard of an encoder-decoder is not modelled",
            "use --framework huggingface");
@@ -138,7 +141,7 @@ void require_modelled(const Job& job) {
 std::vector<std::string> assumptions(const Job& job) {
   const Strategy& s = job.strategy;
   std::vector<std::string> out;
-  out.push_back("fully_shard on each layer and on the model");
+  out.push_back("fully_shard of torch 2.14 on each layer and on the model");
   out.push_back(
       "each stream's tensors count until Python drops them: neither record_stream nor a late free "
       "by another stream keeps them longer");
