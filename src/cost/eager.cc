@@ -45,7 +45,8 @@ class Step {
   Step(const Job& job, Grain grain, Layers layers, Replica role, ParamSet idle)
       : job_(job),
         s_(job.strategy),
-        program_(lower(whole_model(job), s_.micro_batch)),
+        whole_(whole_model(job)),
+        program_(lower(whole_, s_.micro_batch)),
         layers_(layers),
         role_(role),
         idle_(std::move(idle)),
@@ -386,6 +387,7 @@ class Step {
 
   const Job& job_;
   const Strategy& s_;
+  Job whole_;  // the program's graphs point into it
   Program program_;
   Layers layers_;
   Replica role_;

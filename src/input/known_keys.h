@@ -1,6 +1,8 @@
 // Objects of a configuration whose keys are all known.
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 #include <vector>

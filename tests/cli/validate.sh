@@ -43,8 +43,14 @@ expect 0 validate "$traces" --json
 expect_out '"source": "trace cpu"'
 expect 0 validate "$traces"
 expect 0 validate "$published" --bound 'huggingface/peft@*_params:exact=100%' \
-  --bound 'Lightning-AI/litgpt@trainable_params:exact=100%'
-expect_out "framework megatron-core is not modelled yet"
+  --bound 'Lightning-AI/litgpt@trainable_params:exact=100%' \
+  --bound 'pytorch/torchtune@active:median=5%' --bound '*LOMO*@activations:max=5%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.after_step:p95=3%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.allocated:median=2%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.allocated:p95=6%' \
+  --bound 'MooreThreads/SimuMax@rank.allocated:mean=0.4%' \
+  --bound 'MooreThreads/SimuMax@rank.allocated:bias=0.3%'
+expect_out "framework megatron-deepspeed is not modelled yet"
 expect_out "the record does not say the sequence length"
 
 # Malformed input.
