@@ -130,7 +130,7 @@ class Builder {
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = runs_in_trainer(framework) && !spends_gradients();
     s.keep_outputs = framework == Framework::litgpt;  // its loop's variable `logits`
-    if (framework == Framework::torchtune) {  // recipes/configs, 0.4: all but a few of them
+    if (framework == Framework::torchtune) {          // recipes/configs, 0.4: all but a few of them
       s.loss = LossKind::torchtune_chunked;
       const Given* optimizer = find("--optimizer");
       if (!optimizer || optimizer->text == "adamw") s.optimizer_impl = OptimizerImpl::fused;
@@ -175,7 +175,9 @@ class Builder {
       assume("gradients in fp32, Megatron-core's default for bf16 weights");
     }
     using Attention = MegatronSpec::Attention;
-    if (find("--attention"))
+    if (!find("--attention"))
+      s.attention = AttentionKind::flash;  // of Transformer Engine's choice
+    else
       s.megatron.attention =
           s.attention == AttentionKind::flash ? Attention::flash : Attention::unfused;
   }

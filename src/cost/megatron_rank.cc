@@ -258,6 +258,7 @@ class Ranks {
 }  // namespace
 
 std::vector<RankPlan> megatron_ranks(const Job& job, const DeviceMemory& outside) {
+  require_gpt(job.model);
   return Ranks(job, outside).run();
 }
 

@@ -168,5 +168,24 @@ TEST_CASE("experts: sharded over their own ranks") {
   CHECK(predict(job).ranks[0].states.parameters == all);
 }
 
+TEST_CASE("layers that GPTModel does not have are refused by name") {
+  const auto refusal = [](std::string_view family, bool parallel) {
+    Job job = gpt3_175b();
+    job.model.family = family;
+    job.model.parallel_residual = parallel;
+    try {
+      predict(job);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::not_modelled);
+      return error.problem();
+    }
+    return std::string();
+  };
+  CHECK(refusal("falcon", true).find("side by side") != std::string::npos);
+  CHECK(refusal("gemma2", false).find("norms behind") != std::string::npos);
+  CHECK(refusal("bloom", false).find("norm on the embedding") != std::string::npos);
+  CHECK(refusal("llama", false).empty());
+}
+
 }  // namespace
 }  // namespace memplan

@@ -29,6 +29,9 @@ int64_t data_ranks(const Strategy& strategy, ParamGroup group);
 /// The job as its ranks hold it: the vocabulary padded.
 Job padded(const Job& job);
 
+/// Throws Error{not_modelled} for a model of transformers' whose layers GPTModel does not have.
+void require_gpt(const ModelSpec& model);
+
 /// Ranks that share an expert's matrices.
 inline int64_t expert_tp(const Strategy& s) {
   return s.megatron.expert_tp > 0 ? s.megatron.expert_tp : s.tp;
