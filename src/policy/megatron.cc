@@ -142,7 +142,8 @@ std::vector<LedgerLine> workspaces(const Job& job) {
   const GpuSpec& gpu = job.cluster.gpu;
   if (!gpu.cuda) return out;
   const MegatronSpec& m = job.strategy.megatron;
-  const Bytes cublas = job.strategy.cublas_workspace.value_or(pytorch::cublas_workspace(gpu, job.strategy.torch));
+  const Bytes cublas =
+      job.strategy.cublas_workspace.value_or(pytorch::cublas_workspace(gpu, job.strategy.torch));
   out.push_back({Holder::buffers, "cuBLAS workspaces", 2 * cublas,
                  "forward's and backward's thread", "aten/src/ATen/cuda/CublasHandlePool.cpp"});
   constexpr int64_t kMiB = int64_t{1} << 20;

@@ -80,8 +80,8 @@ class Session {
   int stretch = 0;                      ///< nodes made now belong to this repeated stretch; 0: none
   std::vector<int64_t> stretch_counts;  ///< by stretch
   std::unique_ptr<Offloading> offloading;  ///< torchtune's, where the job offloads
-  Ref<CheckpointFrame> packing;         ///< forward of a checkpoint runs
-  Ref<CheckpointFrame> recomputing;     ///< forward of a checkpoint runs again
+  Ref<CheckpointFrame> packing;            ///< forward of a checkpoint runs
+  Ref<CheckpointFrame> recomputing;        ///< forward of a checkpoint runs again
   /// Run when the backward ends, before its own gradient goes (Variable._execution_engine's
   /// queue_callback).
   std::vector<std::function<void()>> backward_callbacks;

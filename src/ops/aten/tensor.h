@@ -147,7 +147,7 @@ struct Node {
   Leaf* leaf = nullptr;
   std::vector<Edge> next;
   Backward backward;
-  std::vector<Tensor> held;  ///< attributes of a Python Function's ctx
+  std::vector<Tensor> held;                      ///< attributes of a Python Function's ctx
   std::vector<std::function<void()>> pre_hooks;  ///< of its outputs: Tensor.register_hook
   int refs = 0;
   // The engine's own.
