@@ -32,4 +32,14 @@ refuses 2 "behind --: '--num-layer' is no argument of Megatron-LM; did you mean 
 refuses 2 "behind --: --fp16: contradicts --bf16" --megatron-args "$files/llama3_8b.args" \
   --gpu h100-80g --gpus 8 -- --fp16
 
+# Answers, a rank plan a stage; what is recomputed and not modelled is refused by name.
+expect 0 fit --megatron-args "$files/gpt3_175b.sh" --gpu h100-80g
+expect_out "stage 15"
+expect_out "the vocabulary is padded from"
+expect 0 fit --megatron-args "$files/deepseek.json" --gpu h100-80g --gpus 8
+expect_out "buffers"
+refuses 4 "recomputing layernorm is not modelled" --megatron-args "$files/deepseek.json" \
+  --gpu h100-80g --gpus 8 -- --recompute-modules layernorm
+refuses 4 "has no layers like gemma2's" gemma2-9b --framework megatron --gpu h100-80g
+
 finish
