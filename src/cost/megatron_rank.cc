@@ -32,7 +32,9 @@ struct StepMemory {
 // its gradient, until the next one comes (transformer_block.py, set_input_tensor).
 class Player {
  public:
-  explicit Player(const std::vector<ChunkMemory>& chunks) : chunks_(chunks), run_(chunks.size()) {
+  /// `messages`: what the schedule's own variables hold while a task runs.
+  Player(const std::vector<ChunkMemory>& chunks, Bytes messages)
+      : chunks_(chunks), run_(chunks.size()), messages_(messages) {
     for (const ChunkMemory& c : chunks) live_ += 2 * c.received;
   }
 
@@ -123,7 +125,7 @@ class Ranks {
   Bytes messages(const std::vector<ChunkMemory>& chunks) const {
     Bytes one;
     for (const ChunkMemory& chunk : chunks) one = std::max(one, chunk.received);
-    return (s_.vpp > 1 ? 3 : 1) * one;
+    return (s_.vpp > 1 && s_.megatron.overlap_p2p ? 3 : 1) * one;
   }
 
   // Where weight gradients go straight into main_grad, autograd is given tensors that stand in for
@@ -179,9 +181,9 @@ class Ranks {
 
     std::vector<ChunkMemory> chunks;
     for (const Chunk& chunk : stage_chunks(job_, stage)) chunks.push_back(walk(chunk));
-    const int64_t group = s_.pp;
-    StepMemory step =
-        Player(chunks).play(chunk_order({s_.pp, s_.vpp, s_.micro_batches()}, stage, group));
+    const int64_t group = s_.megatron.micro_batch_group > 0 ? s_.megatron.micro_batch_group : s_.pp;
+    const PipelineShape shape{s_.pp, s_.vpp, s_.micro_batches()};
+    const StepMemory step = Player(chunks, messages(chunks)).play(chunk_order(shape, stage, group));
     std::vector<LedgerLine> buffers = workspaces(job_);
     if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,

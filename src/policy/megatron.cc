@@ -188,6 +188,10 @@ void require_modelled(const Job& job) {
                 fmt::format("a2a divides the heads of a rank, {} and {}, by cp {}",
                             job.model.heads / s.tp, job.model.kv_heads / s.tp, s.cp),
                 "use p2p, or another --cp");
+  if (s.megatron.distribute_saved_activations)
+    refuse("--distribute-saved-activations",
+           "inputs of recomputed layers divided over the tensor-parallel ranks are not modelled",
+           "leave it away");
   for (const std::string& module : s.megatron.recompute_modules)
     if (std::ranges::find(kRecomputed, module) == std::end(kRecomputed))
       refuse("--recompute-modules", "recomputing " + module + " is not modelled",
@@ -210,6 +214,11 @@ void require_modelled(const Job& job) {
 std::vector<std::string> not_modelled(const Job& job) {
   std::vector<std::string> out{"memory that Megatron-core needs only while it starts"};
   if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
+  if (job.strategy.cp > 1)
+    out.push_back("what context parallelism holds of other ranks' keys and values");
+  if (job.model.moe.experts > 0) out.push_back("the router's auxiliary losses");
+  if (job.strategy.megatron.shared_expert_overlap)
+    out.push_back("shared experts that run beside the routed ones");
   return out;
 }
 

@@ -104,6 +104,16 @@ TEST_CASE("between steps a stage holds what it received last") {
   CHECK(held(1) == Bytes(2 * sbh2));
 }
 
+// Interleaved, the next activation and the next gradient are received while a task runs.
+TEST_CASE("overlapping messages hold two tensors more") {
+  Job job = gpt3_175b();
+  job.strategy.vpp = 2;
+  const Bytes with = predict(job).ranks[1].memory.allocated;
+  job.strategy.megatron.overlap_p2p = false;
+  const Bytes without = predict(job).ranks[1].memory.allocated;
+  CHECK((with - without).count() == 2 * int64_t{2} * 2048 * 12288 / 8);
+}
+
 TEST_CASE("lines add up to what is allocated, on every rank") {
   for (const RankPlan& rank : predict(gpt3_175b()).ranks) {
     Bytes sum;

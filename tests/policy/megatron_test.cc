@@ -93,6 +93,9 @@ TEST_CASE("what is not modelled is refused by name") {
   job.strategy.megatron.recompute_modules = {"core_attn", "layernorm"};
   CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("layernorm"), Error);
   job = job_of(0);
+  job.strategy.megatron.distribute_saved_activations = true;
+  CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("divided over"), Error);
+  job = job_of(0);
   job.strategy.megatron.mtp_layers = 1;
   CHECK_THROWS_AS(megatron::require_modelled(job), Error);
 }
