@@ -5,7 +5,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PWD/build/release:$PATH"
 
-mapfile -t commands < <(grep -E '^memplan ' README.md)
+# Commands stand in the fenced blocks; one may go on over lines that end in a backslash.
+# shellcheck disable=SC2016
+mapfile -t commands < <(sed -n '/^```sh$/,/^```$/p' README.md |
+  sed -e ':join' -e '/\\$/{N;s/ *\\\n */ /;b join' -e '}' | grep -E '^memplan ')
 ((${#commands[@]} > 0)) || { echo "no command found in README.md" >&2; exit 1; }
 for command in "${commands[@]}"; do
   printf '\n$ %s\n' "$command"
