@@ -99,6 +99,9 @@ struct Quantization {
   /// peft.prepare_model_for_kbit_training has run: whatever is not quantized is fp32.
   bool prepared = true;
   std::optional<DType> compute = {};  ///< bnb_4bit_compute_dtype; empty: the job's 16-bit type
+  /// bnb_4bit_quant_storage: the floating dtype as which FSDP cuts packed weights; empty: uint8,
+  /// which it leaves whole.
+  std::optional<DType> storage = {};
 };
 
 enum class Recompute : uint8_t { none, selective, full };
@@ -134,6 +137,8 @@ struct Fsdp {
   std::optional<int64_t> root_after_forward = {};  ///< of the parameters that are in no layer
   /// false: gradients are reduced with the last micro-batch alone (set_requires_gradient_sync).
   bool reduces_each = true;
+  /// HSDP: sharded copies of the model, whose gradients an all-reduce adds up. A factor of dp.
+  int64_t replicas = 1;
 };
 
 /// How numbers are stored. Master weights exist where `master` is set.

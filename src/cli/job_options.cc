@@ -302,7 +302,8 @@ class Builder {
       refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
       from("precision", "default of a GPU without bf16");
-    } else if (!find("--precision") && is_prepared(job.strategy)) {
+    } else if (!find("--precision") && is_prepared(job.strategy) &&
+               job.strategy.framework != Framework::fsdp2) {
       precision = parse_precision("amp-bf16", "--precision");
       refine_precision();
       assume(
@@ -324,10 +325,15 @@ class Builder {
     Precision& precision = s.precision;
     if (precision.master) {
       if (!s.fsdp.param_dtype) s.fsdp.param_dtype = precision.weight;
-      precision.weight = precision.gradient = *precision.master;
+      // Only what is trained is made fp32 there; peft has done so for LoRA's own matrices.
+      const bool frozen = s.peft.kind == PeftKind::lora && s.peft.bias == PeftBias::none &&
+                          s.peft.modules_to_save.empty() && s.quantization.kind == QuantKind::none;
+      if (!frozen) precision.weight = *precision.master;
+      precision.gradient = *precision.master;
       precision.master.reset();
-      assume("weights are stored in " + std::string(to_string(precision.weight)) +
-             " and gathered in " + std::string(to_string(*s.fsdp.param_dtype)));
+      assume((frozen ? "frozen weights are stored in " : "weights are stored in ") +
+             std::string(to_string(precision.weight)) + " and gathered in " +
+             std::string(to_string(*s.fsdp.param_dtype)));
     }
     if (!s.fsdp.reduce_dtype) s.fsdp.reduce_dtype = s.fsdp.param_dtype;
     // ZeRO's words for reshard_after_forward: 3 is true, 2 is false.
@@ -337,8 +343,9 @@ class Builder {
     else if (stage > 0 && !find("--reshard-after-forward"))
       s.fsdp.after_forward = s.fsdp.root_after_forward =
           stage == 2 ? std::optional<int64_t>(1) : std::nullopt;
+    const int64_t shards = s.dp / std::max<int64_t>(s.fsdp.replicas, 1);
     for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
-      if (s.dp > 1 && *after == s.dp) after->reset();
+      if (shards > 1 && *after == shards) after->reset();
     if (!find("--reshard-after-forward")) assume("parameters are resharded after forward");
   }
 

@@ -156,6 +156,11 @@ void compute_dtype(Job& job, std::string_view text, std::string_view where) {
 void prepare_kbit(Job& job, std::string_view text, std::string_view where) {
   job.strategy.quantization.prepared = parse_flag(text, where);
 }
+void quant_storage(Job& job, std::string_view text, std::string_view where) {
+  const DType dtype = parse_dtype(text, where);
+  if (dtype == DType::f8) bad(where, "bitsandbytes does not pack into fp8", "write bf16");
+  job.strategy.quantization.storage = dtype;
+}
 template <Version MegatronSpec::*Member>
 void megatron_version(Job& job, std::string_view text, std::string_view where) {
   job.strategy.megatron.*Member = parse_version(text, where);
@@ -167,6 +172,9 @@ void reshard_after_forward(Job& job, std::string_view text, std::string_view whe
   else
     fsdp.after_forward = text == "false" ? 1 : parse_count(text, where);
   fsdp.root_after_forward = text == "auto" ? 1 : fsdp.after_forward;
+}
+void dp_replicate(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.fsdp.replicas = parse_count(text, where);
 }
 void gradient_sync(Job& job, std::string_view text, std::string_view where) {
   if (text != "each" && text != "last")
@@ -285,6 +293,11 @@ constexpr auto kRows = std::to_array<SettingRow>({
      fsdp_dtype<&Fsdp::reduce_dtype>},
     {"--reshard-after-forward", "WHAT", "true, false, over N GPUs, or auto: layers alone (true)",
      fsdp, true, reshard_after_forward},
+    {"--quant-storage", "DTYPE",
+     "as which 4-bit weights are packed, and then sharded (uint8: whole)", fsdp, true,
+     quant_storage},
+    {"--dp-replicate", "N", "HSDP: copies of the sharded model, each over dp/N GPUs (1)", fsdp,
+     true, dp_replicate},
     {"--gradient-sync", "WHEN", "gradients are reduced with each micro-batch or the last (each)",
      fsdp, true, gradient_sync},
     {"--torch-version", "V", "facts differ by version (2.14.1)", eager, true,

@@ -95,7 +95,7 @@ class Step {
     out_.registered = out_.weights;
     int64_t held = fixed_;
     if (sharded_) {
-      out_.registered = sharded_->registered();
+      out_.registered = unsharded_ + sharded_->registered();
       held += (out_.registered + sharded_->registered_gradients()).count() -
               (out_.weights + out_.gradients).count();
     }
@@ -126,9 +126,9 @@ class Step {
     add_groups(job_, *model_, *sharded_);
     sharded_->place();
     out_.host.pinned = sharded_->host_weights() + sharded_->host_gradients();
-    out_.weights = sharded_->weights();
+    session_.ledger.add(sharded_->weights().count());
+    unsharded_ = std::exchange(out_.weights, out_.weights + sharded_->weights());
     out_.gradients = sharded_->gradients();
-    session_.ledger.add(out_.weights.count());
   }
 
   void place_states() {
@@ -403,6 +403,7 @@ class Step {
   EagerStep out_;
   // Parts of the ledger, like the weights. Unregistered tensors count among the activations.
   Bytes peft_buffers_, attributes_;
+  Bytes unsharded_;  ///< quantized weights, which FSDP2 leaves whole
 };
 
 }  // namespace

@@ -25,7 +25,7 @@ void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLin
   const std::pair<std::string_view, std::string> formulas[] = {
       {"weights, sharded",
        fmt::format("{} parameters in {}, each cut over {} GPUs by rows, rounded up",
-                   step.parameters, dtype(stored), s.dp)},
+                   step.parameters, dtype(stored), fsdp2::shards(s))},
       {"unsharded parameters",
        fmt::format("of the layer that runs and those that stay whole, in {}", dtype(gathered))},
       {"all-gather buffers",
@@ -33,8 +33,9 @@ void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLin
                    "(forward), of the next one (backward)",
                    dtype(gathered))},
       {"reduce-scatter input",
-       fmt::format("gradients of the layer before in {}, until the next reduction",
-                   dtype(s.fsdp.reduce_dtype.value_or(gathered)))}};
+       fmt::format("gradients of the layer before in {}, until the next reduction{}",
+                   dtype(s.fsdp.reduce_dtype.value_or(gathered)),
+                   s.fsdp.replicas > 1 ? "; what is all-reduced, until backward ends" : "")}};
   for (LedgerLine& line : lines)
     for (const auto& [label, formula] : formulas)
       if (line.label == label) line.formula = formula;
@@ -130,16 +131,17 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
 // Shares of parameters are as large on every rank, padded; those of the optimizer's states are not.
 std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
   std::vector<RankPlan> out{rank_plan(job, outside, Replica::alone)};
-  if (job.strategy.dp == 1) return out;
-  job.data_rank = job.strategy.dp - 1;
+  const int64_t shards = fsdp2::shards(job.strategy);
+  if (shards == 1) return out;
+  job.data_rank = shards - 1;
   RankPlan last = rank_plan(job, outside, Replica::alone);
   if (last.states.optimizer == out.front().states.optimizer && last.host == out.front().host)
     return out;
   out.front().role = "all but the last rank, at most";
-  out.front().count = job.strategy.dp - 1;
+  out.front().count = (shards - 1) * job.strategy.fsdp.replicas;
   last.role = "the last rank, whose shares are the smallest";
   last.rank = job.data_rank;
-  last.count = 1;
+  last.count = job.strategy.fsdp.replicas;
   out.push_back(std::move(last));
   return out;
 }

@@ -10,6 +10,12 @@ namespace memplan {
 fsdp2::Parameter whole_parameter(const Job& job, const Walked& block, size_t i) {
   const Graph& graph = block.params->graph();
   const Param& p = graph.params[i];
+  const aten::Leaf& leaf = block.params->leaf(i);
+  if (leaf.quantized) {  // Params4bit: packed in one column
+    const DType storage = job.strategy.quantization.storage.value_or(DType::u8);
+    const int64_t packed = aten::quantized_elements(*leaf.quantized, leaf.value.sizes()) / 2;
+    return {{ceil_div(packed, size_of(storage)), 1}, 2, storage, false};
+  }
   const DType stored = hf::stored_dtype(job.strategy, family_row(job.model), graph, p);
   return {p.shape, p.dims, stored, p.trainable};
 }
@@ -28,7 +34,7 @@ StepParam stepped_parameter(const Job& job, const Walked& block, size_t i) {
                 hidden};
   if (!fsdp2::shards_parameters(s)) return out;
   const fsdp2::Parameter whole = whole_parameter(job, block, i);
-  out.shape = fsdp2::shard(whole, s.dp, job.data_rank).shape;
+  out.shape = fsdp2::shard(whole, fsdp2::shards(s), job.data_rank % fsdp2::shards(s)).shape;
   out.dtype = whole.stored;
   return out;
 }
@@ -36,7 +42,8 @@ StepParam stepped_parameter(const Job& job, const Walked& block, size_t i) {
 void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step) {
   const auto append = [&](const Walked& w, std::vector<ShardedParam>& group) {
     for (size_t i : model.registered(w))
-      group.push_back({whole_parameter(job, w, i), &w.params->leaf(i)});
+      if (!w.params->leaf(i).quantized || job.strategy.quantization.storage)
+        group.push_back({whole_parameter(job, w, i), &w.params->leaf(i)});
   };
   const std::vector<Walked>& blocks = model.blocks();
   std::vector<ShardedParam> root;

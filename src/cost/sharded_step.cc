@@ -94,7 +94,7 @@ void ShardedStep::copy_in(Group& g) {
 void ShardedStep::gather(Group& g) {
   if (g.gathering || g.unsharded || g.params.empty()) return;
   g.gathering = true;
-  if (job_.strategy.dp > 1) copy_in(g);  // else each shard is copied out by itself
+  if (fsdp2::shards(job_.strategy) > 1) copy_in(g);  // else each shard is copied out by itself
 }
 
 // FSDPParamGroup.wait_for_unshard on one GPU. `all_gather_input` is rebound once its next is made.
@@ -116,7 +116,7 @@ void ShardedStep::copy_out(Group& g) {
 // function's own variable until it returns.
 void ShardedStep::wait(Group& g, Pass pass) {
   if (!std::exchange(g.gathering, false)) return;
-  if (job_.strategy.dp == 1) return copy_out(g);
+  if (fsdp2::shards(job_.strategy) == 1) return copy_out(g);
   const int64_t gathered = session_.rounded(g.buffers.gathered);
   if (job_.resizes_seen) take(&Level::unsharded, total(g, &Part::unsharded), kView);
   session_.ledger.note(kView);
@@ -215,25 +215,36 @@ void ShardedStep::reduce(Group& g, std::vector<Tensor> gradients) {
 
   int64_t out = session_.rounded(b.reduced);
   take(&Level::gradients, out, kEmpty);
+  // Added to those that exist, or copied to the host.
+  const bool exists = s.micro_batches() > 1 && s.fsdp.reduces_each;
+  const bool leaves = exists || fsdp2::offloads(s);
+  bool kept = b.keeps_reduced && (b.casts_gradients || leaves);
   if (b.casts_gradients) {
     const int64_t cast = session_.rounded(b.gradients);
     take(&Level::gradients, cast, kCast);
-    drop(&Level::gradients, std::exchange(out, cast));
+    free_reduced(g, std::exchange(kept, false), std::exchange(out, cast));
   }
-  // Added to those that exist, or copied to the host.
-  const bool exists = s.micro_batches() > 1 && s.fsdp.reduces_each;
-  if (exists || fsdp2::offloads(s)) drop(&Level::gradients, out);
+  if (leaves) free_reduced(g, kept, out);
   drop(&Level::gradients, last);
+}
+
+// What is all-reduced is kept by its group until finalize_backward.
+void ShardedStep::free_reduced(const Group& g, bool kept, int64_t bytes) {
+  drop(&Level::gradients, bytes);
+  if (!kept) return;
+  session_.ledger.add(&Level::reducing, bytes);
+  all_reduced_ = checked_add(all_reduced_, checked_mul(bytes, g.copies));
 }
 
 void ShardedStep::finish_backward() {
   for (size_t i = 0; i < groups_.size(); ++i) {
     if (!groups_[i].done) post_backward(i);
     // A gather that nobody has waited for: of a layer that nothing flows back through.
-    if (std::exchange(groups_[i].gathering, false) && job_.strategy.dp > 1)
+    if (std::exchange(groups_[i].gathering, false) && fsdp2::shards(job_.strategy) > 1)
       drop(&Level::gathering, session_.rounded(groups_[i].buffers.gathered));
   }
   drop(&Level::reducing, std::exchange(reduce_input_, 0));
+  drop(&Level::reducing, std::exchange(all_reduced_, 0));
 }
 
 Bytes ShardedStep::registered() const {

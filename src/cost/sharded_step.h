@@ -67,6 +67,7 @@ class ShardedStep {
   void post_backward(size_t index);
   void finish_backward();
   void reduce(Group& g, std::vector<aten::Tensor> gradients);
+  void free_reduced(const Group& g, bool kept, int64_t bytes);
 
   void copy_in(Group& g);
   void copy_out(Group& g);
@@ -83,6 +84,7 @@ class ShardedStep {
   std::vector<size_t> post_forward_order_;
   int64_t held_gather_ = 0;   ///< all_gather_state: forward's last, freed behind the next
   int64_t reduce_input_ = 0;  ///< reduce_scatter_states: freed before the next
+  int64_t all_reduced_ = 0;   ///< _all_reduce_state of all groups
   int64_t weights_ = 0, gradients_ = 0, host_weights_ = 0, host_gradients_ = 0;
 };
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kKeys = std::to_array<std::string_view>(
     {"distributed_type", "num_processes", "num_machines", "mixed_precision", "fsdp_config",
-     "gradient_accumulation_steps"});
+     "gradient_accumulation_steps", "parallelism_config"});
 constexpr auto kPassed = std::to_array<std::string_view>({"compute_environment",
                                                           "debug",
                                                           "downcast_bf16",
@@ -40,8 +40,14 @@ constexpr auto kPassed = std::to_array<std::string_view>({"compute_environment",
                                                           "dynamo_config",
                                                           "mpirun_config",
                                                           "ipex_config",
-                                                          "tp_config",
-                                                          "parallelism_config"});
+                                                          "tp_config"});
+// parallelism_config.py ParallelismConfig, by the names of the questionnaire.
+constexpr auto kParallelKeys = std::to_array<std::string_view>(
+    {"parallelism_config_dp_replicate_size", "parallelism_config_dp_shard_size",
+     "parallelism_config_tp_size", "parallelism_config_cp_size", "parallelism_config_sp_size"});
+constexpr auto kParallelPassed = std::to_array<std::string_view>(
+    {"parallelism_config_cp_comm_strategy", "parallelism_config_cp_backend",
+     "parallelism_config_sp_backend"});
 constexpr auto kFsdpKeys = std::to_array<std::string_view>(
     {"fsdp_version", "fsdp_sharding_strategy", "fsdp_reshard_after_forward", "fsdp_offload_params",
      "fsdp_activation_checkpointing"});
@@ -67,6 +73,7 @@ class Accelerate {
     const auto fsdp = find(root_, "fsdp_config");
     if (!fsdp) throw root_.missing("fsdp_config").error("is absent", "give FSDP's own settings");
     sharding(fsdp->require_object());
+    if (const auto mesh = find(root_, "parallelism_config")) parallelism(mesh->require_object());
     return std::move(out_);
   }
 
@@ -103,7 +110,7 @@ class Accelerate {
   }
 
   // FSDP1 names a strategy, by word or by number; FSDP2 says whether weights are let go of.
-  static int64_t stage_of(const JsonNode& fsdp, std::optional<JsonNode>& at) {
+  int64_t stage_of(const JsonNode& fsdp, std::optional<JsonNode>& at) {
     const auto version = find(fsdp, "fsdp_version");
     const int64_t number = version ? version->count(1, 2) : 1;
     at = find(fsdp, "fsdp_reshard_after_forward");
@@ -114,19 +121,43 @@ class Accelerate {
     }
     if (const auto strategy = find(fsdp, "fsdp_sharding_strategy")) at = strategy;
     if (!at) return 3;
+    constexpr size_t kHybrid = 3;
     constexpr std::array<std::string_view, 5> kStrategies{"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD",
                                                           "HYBRID_SHARD", "HYBRID_SHARD_ZERO2"};
-    constexpr std::array<int64_t, 3> kStages{3, 2, 0};
+    constexpr std::array<int64_t, kStrategies.size()> kStages{3, 2, 0, 3, 2};
     const size_t index =
         at->is_text()
             ? static_cast<size_t>(std::ranges::find(kStrategies, at->one_of({kStrategies.begin(),
                                                                              kStrategies.end()})) -
                                   kStrategies.begin())
             : static_cast<size_t>(at->count(1, 5) - 1);
-    if (index >= kStages.size())
-      throw at->error(std::string(kStrategies[index]) + " is not modelled", "use FULL_SHARD",
-                      ErrorKind::not_modelled);
+    if (index >= kHybrid) replicate_machines(*at);
     return kStages[index];
+  }
+
+  // _init_utils.py _init_intra_and_inter_node_groups: parameters are cut within a machine.
+  void replicate_machines(const JsonNode& strategy) {
+    const auto machines = find(root_, "num_machines");
+    if (!machines)
+      throw strategy.error("shards within a machine, but num_machines is absent",
+                           "say how many machines there are");
+    add("--dp-replicate", std::to_string(whole(*machines)), strategy);
+  }
+
+  void parallelism(const JsonNode& mesh) {
+    require_known_keys(mesh, {kParallelKeys, kParallelPassed});
+    for (const char* key :
+         {"parallelism_config_tp_size", "parallelism_config_cp_size", "parallelism_config_sp_size"})
+      if (const auto size = find(mesh, key); size && whole(*size) > 1)
+        throw size->error("is not modelled together with FSDP", "use 1", ErrorKind::not_modelled);
+    const auto copies = find(mesh, "parallelism_config_dp_replicate_size");
+    const auto shards = find(mesh, "parallelism_config_dp_shard_size");
+    const auto processes = find(root_, "num_processes");
+    const int64_t replicas = copies ? whole(*copies) : 1;
+    if (shards && processes &&
+        (whole(*processes) % replicas != 0 || whole(*processes) / replicas != whole(*shards)))
+      throw shards->error("times dp_replicate_size is not num_processes", "make the product so");
+    if (copies && replicas > 1) add("--dp-replicate", std::to_string(replicas), *copies);
   }
 
   static bool is_true(const JsonNode& fsdp, std::string_view key) {

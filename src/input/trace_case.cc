@@ -133,7 +133,7 @@ void read_peft(const JsonNode& node, Draft& draft) {
 
 void read_quantization(const JsonNode& node, Draft& draft) {
   if (node.is_null()) return;
-  refuse_unknown_keys(node, {"kind", "double_quant", "prepare", "compute"});
+  refuse_unknown_keys(node, {"kind", "double_quant", "prepare", "compute", "storage"});
   Quantization& quantization = draft.job.strategy.quantization;
   quantization.kind = name_or_refuse<QuantKind>(node.at("kind"), "quantization");
   if (const auto twice = node.find("double_quant")) quantization.double_quant = twice->boolean();
@@ -141,6 +141,8 @@ void read_quantization(const JsonNode& node, Draft& draft) {
   quantization.prepared = prepare && prepare->boolean();
   if (const auto compute = node.find("compute"))
     quantization.compute = parse_dtype(compute->text(), compute->where());
+  if (const auto storage = node.find("storage"))
+    quantization.storage = parse_dtype(storage->text(), storage->where());
 }
 
 void read_loss(const JsonNode& node, Draft& draft) {
@@ -186,11 +188,13 @@ std::optional<int64_t> read_reshard(const JsonNode& node, std::optional<int64_t>
 }
 
 void read_fsdp2(const JsonNode& node, Draft& draft) {
-  refuse_unknown_keys(node, {"kind", "world", "rank", "param_dtype", "reduce_dtype", "sync",
-                             "reshard_after_forward", "root_reshard_after_forward"});
+  refuse_unknown_keys(node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype",
+                             "sync", "reshard_after_forward", "root_reshard_after_forward"});
   Strategy& s = draft.job.strategy;
   s.framework = Framework::fsdp2;
   s.dp = node.at("world").count();
+  if (const auto copies = node.find("replicate")) s.fsdp.replicas = copies->count(1, s.dp);
+  const int64_t shards = s.dp / s.fsdp.replicas;
   if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
   // The tracer's own defaults.
   s.fsdp.param_dtype = DType::bf16;
@@ -202,11 +206,11 @@ void read_fsdp2(const JsonNode& node, Draft& draft) {
   dtype("reduce_dtype", s.fsdp.reduce_dtype);
   std::optional<JsonNode> root = node.find("reshard_after_forward");
   if (root) {
-    s.fsdp.after_forward = read_reshard(*root, std::nullopt, s.dp);
+    s.fsdp.after_forward = read_reshard(*root, std::nullopt, shards);
     s.fsdp.root_after_forward = s.fsdp.after_forward;
   }
   if (const auto own = node.find("root_reshard_after_forward")) root = own;
-  if (root) s.fsdp.root_after_forward = read_reshard(*root, 1, s.dp);
+  if (root) s.fsdp.root_after_forward = read_reshard(*root, 1, shards);
   if (const auto sync = node.find("sync"))
     s.fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
 }

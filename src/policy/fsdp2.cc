@@ -23,6 +23,8 @@ std::optional<DType> own_reduce_dtype(const Fsdp& fsdp) {
 
 bool shards_parameters(const Strategy& s) { return s.framework == Framework::fsdp2; }
 
+int64_t shards(const Strategy& s) { return s.dp / s.fsdp.replicas; }
+
 bool offloads(const Strategy& s) { return s.offload.parameters == Placement::cpu; }
 
 Bytes mesh_bytes(const Job& job) {
@@ -50,7 +52,7 @@ bool cut_unevenly(const Parameter& p, int64_t world) { return p.shape[0] % world
 Buffers buffers(std::span<const Parameter> group, const Strategy& s,
                 std::optional<int64_t> after_forward) {
   Buffers out;
-  const int64_t world = s.dp;
+  const int64_t world = shards(s);
   const int64_t kept_over = after_forward.value_or(world);
   out.whole_after_forward = after_forward == 1;
   const auto reduce = own_reduce_dtype(s.fsdp);
@@ -74,6 +76,8 @@ Buffers buffers(std::span<const Parameter> group, const Strategy& s,
     out.params.push_back(own);
   }
   out.reduce_input = checked_mul(out.reduced, world);
+  // FSDPParamGroup._all_reduce_state
+  out.keeps_reduced = s.fsdp.replicas > 1;
   return out;
 }
 
@@ -89,9 +93,21 @@ void require_modelled(const Job& job) {
   if (job.model.decoder_layers > 0)
     refuse("--framework fsdp2", "fully_shard of an encoder-decoder is not modelled",
            "use --framework huggingface");
-  if (s.quantization.kind != QuantKind::none)
-    refuse("--quantization", "fully_shard of quantized weights is not modelled",
-           "leave it away, or use --framework huggingface");
+  if (s.quantization.kind == QuantKind::int8)
+    refuse("--quantization int8", "fully_shard does not take bitsandbytes' Int8Params",
+           "use nf4, or --framework huggingface");
+  if (s.quantization.kind != QuantKind::none && offloads(s))
+    refuse("--offload", "CPUOffloadPolicy of a model with 4-bit weights is not modelled",
+           "leave it away");
+  if (s.quantization.storage && s.quantization.kind == QuantKind::none)
+    throw Error(ErrorKind::bad_input, "--quant-storage", "no weight is quantized",
+                "add --quantization nf4, or leave it away");
+  if (const auto storage = s.quantization.storage;
+      storage && compute_dtype(s, *storage) != *storage)
+    throw Error(ErrorKind::bad_input, "--quant-storage",
+                "weights packed as " + std::string(to_string(*storage)) + " and gathered in " +
+                    std::string(to_string(compute_dtype(s, *storage))) + " lose their bits",
+                "use the dtype of --param-dtype");
   if (s.loss == LossKind::torchtitan_chunked)
     refuse("--loss torchtitan-chunked",
            "it runs a backward for each chunk, in which fully_shard would reduce each time",
@@ -129,11 +145,17 @@ void require_modelled(const Job& job) {
     refuse("--offload",
            "CPUOffloadPolicy moves parameters, gradients and optimizer to the host together",
            "use --offload optimizer=cpu,gradients=cpu,parameters=cpu");
+  if (s.fsdp.replicas < 1 || s.dp % s.fsdp.replicas != 0)
+    throw Error(ErrorKind::bad_input, "--dp-replicate",
+                std::to_string(s.fsdp.replicas) + " is no factor of dp " + std::to_string(s.dp),
+                "use such a factor, or leave it away");
+  const int64_t world = shards(s);
   for (const auto& after : {s.fsdp.after_forward, s.fsdp.root_after_forward}) {
     // _fsdp_init.py _get_post_forward_mesh_info
-    if (after && (*after < 1 || *after > s.dp || s.dp % *after != 0))
+    if (after && (*after < 1 || *after > world || world % *after != 0))
       throw Error(ErrorKind::bad_input, "--reshard-after-forward",
-                  std::to_string(*after) + " is no factor of dp " + std::to_string(s.dp),
+                  std::to_string(*after) + " is no factor of the " + std::to_string(world) +
+                      " GPUs that share a parameter",
                   "use true, false, or such a factor");
   }
 }
@@ -145,6 +167,17 @@ std::vector<std::string> assumptions(const Job& job) {
   out.push_back(
       "each stream's tensors count until Python drops them: neither record_stream nor a late free "
       "by another stream keeps them longer");
+  if (s.fsdp.replicas > 1)
+    out.push_back("HSDP: " + std::to_string(s.fsdp.replicas) + " copies of the model, each over " +
+                  std::to_string(shards(s)) +
+                  " GPUs; what is all-reduced waits for the end of backward (torch 2.14)");
+  if (s.quantization.kind != QuantKind::none)
+    out.push_back(s.quantization.storage
+                      ? "4-bit weights are sharded as " +
+                            std::string(to_string(*s.quantization.storage)) +
+                            "; their scales are whole on every GPU"
+                      : "4-bit weights are whole on every GPU, as accelerate 1.15 leaves those in "
+                        "uint8, the default of bnb_4bit_quant_storage; all else is sharded");
   if (s.micro_batches() > 1)
     out.push_back(s.fsdp.reduces_each
                       ? "gradients are reduced with every micro-batch"

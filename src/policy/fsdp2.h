@@ -21,6 +21,9 @@ void require_modelled(const Job& job);
 std::vector<std::string> assumptions(const Job& job);
 std::vector<std::string> not_modelled(const Job& job);
 
+/// GPUs over which each copy of the model is cut; several copies are HSDP.
+int64_t shards(const Strategy& strategy);
+
 /// CPUOffloadPolicy: shards, their gradients and the optimizer live on the host.
 bool offloads(const Strategy& strategy);
 
@@ -69,6 +72,7 @@ struct Buffers {
   int64_t reduced = 0;             ///< reduce_output: this rank's part of them
   int64_t gradients = 0;           ///< the same in the parameters' own dtype
   bool casts_gradients = false;    ///< these are two tensors
+  bool keeps_reduced = false;      ///< `reduced` lives on until backward ends
   bool accumulates_apart = false;  ///< gradients of several micro-batches, by Fsdp::reduces_each
   bool whole_after_forward = false;
 };

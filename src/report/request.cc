@@ -93,6 +93,8 @@ std::vector<Setting> settings_of(const Job& job) {
       {"param_dtype", dtype(s.fsdp.param_dtype)},
       {"reduce_dtype", dtype(s.fsdp.reduce_dtype)},
       {"reshard_after_forward", reshard_text(s.fsdp)},
+      {"quant_storage", dtype(s.quantization.storage)},
+      {"dp_replicate", s.fsdp.replicas},
       {"gradient_sync", std::string(s.fsdp.reduces_each ? "each" : "last")},
   };
   out.insert(out.end(), sharded.begin(), sharded.end());

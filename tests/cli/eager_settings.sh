@@ -38,7 +38,15 @@ expect_err "belongs to losses whose chunks can be chosen"
 expect 2 "${job[@]}" --framework huggingface --reduce-dtype fp32
 expect_err "--reduce-dtype: belongs to fully_shard, which framework huggingface does not use"
 expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --reshard-after-forward 3
+expect_err "3 is no factor of the 8 GPUs that share a parameter"
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --dp-replicate 3
 expect_err "3 is no factor of dp 8"
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --dp-replicate 2 --reshard-after-forward 8
+expect_err "8 is no factor of the 4 GPUs that share a parameter"
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --quant-storage bf16
+expect_err "no weight is quantized"
+expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --peft lora --quantization int8
+expect_err "does not take bitsandbytes' Int8Params"
 expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --reshard-after-forward maybe
 expect_err "'maybe' is not a whole number"
 expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --offload optimizer

@@ -17,7 +17,7 @@ traces _optimizers
 traces _quantized   # bitsandbytes on the CPU
 traces _peft        # every method, in four shapes
 traces _versions    # releases of transformers and torch
-traces _sharded     # fully_shard and parallelize_module: worlds, policies, families
+traces _sharded     # fully_shard and parallelize_module: worlds, copies, policies, families, 4-bit weights
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
 # The modules of other programs, every figure exact.

@@ -61,8 +61,9 @@ void refused_zero(const std::string& inner, const std::string& where,
                     ": /zero_optimization" + where, fragments);
 }
 void bad_accelerate(std::string_view text, std::string_view where,
-                    const std::vector<std::string_view>& fragments) {
-  expect_error(parse_fsdp_config, text, where, fragments);
+                    const std::vector<std::string_view>& fragments,
+                    ErrorKind kind = ErrorKind::bad_input) {
+  expect_error(parse_fsdp_config, text, where, fragments, kind);
 }
 void bad_fsdp(const std::string& inner, const std::string& where,
               const std::vector<std::string_view>& fragments,
@@ -183,6 +184,16 @@ TEST_SUITE("input/framework files") {
     CHECK(fsdp(R"("fsdp_offload_params": true)") ==
           "--zero 3 --offload optimizer=cpu,gradients=cpu,parameters=cpu");
     CHECK(settings(parse_fsdp_config,
+                   R"({"num_processes": 16, "num_machines": 2,
+                       "fsdp_config": {"fsdp_sharding_strategy": "HYBRID_SHARD_ZERO2"}})") ==
+          "--gpus 16 --gpus-per-node 8 --dp-replicate 2 --zero 2");
+    CHECK(settings(parse_fsdp_config,
+                   R"({"num_processes": 16, "fsdp_config": {"fsdp_version": 2},
+                       "parallelism_config": {"parallelism_config_dp_replicate_size": 4,
+                                              "parallelism_config_dp_shard_size": 4,
+                                              "parallelism_config_tp_size": 1}})") ==
+          "--gpus 16 --zero 3 --dp-replicate 4");
+    CHECK(settings(parse_fsdp_config,
                    R"({"num_processes": 16, "num_machines": 2, "mixed_precision": "bf16",
                        "gradient_accumulation_steps": 4, "fsdp_config": {}})") ==
           "--gpus 16 --gpus-per-node 8 --precision amp-bf16 --accumulation 4 --zero 3");
@@ -211,7 +222,17 @@ TEST_SUITE("input/framework files") {
              "/fsdp_reshard_after_forward", {});
     bad_fsdp(R"("fsdp_activation_checkpointing": 1)", "/fsdp_activation_checkpointing", {});
     bad_fsdp(R"("fsdp_sharding_strategy": "HYBRID_SHARD")", "/fsdp_sharding_strategy",
-             {"HYBRID_SHARD is not modelled"}, ErrorKind::not_modelled);
+             {"num_machines is absent"});
+    bad_accelerate(
+        R"({"fsdp_config": {}, "parallelism_config": {"parallelism_config_tp_size": 2}})",
+        ": /parallelism_config/parallelism_config_tp_size", {"not modelled"},
+        ErrorKind::not_modelled);
+    bad_accelerate(R"({"num_processes": 8, "fsdp_config": {}, "parallelism_config":
+                       {"parallelism_config_dp_replicate_size": 2,
+                        "parallelism_config_dp_shard_size": 8}})",
+                   ": /parallelism_config/parallelism_config_dp_shard_size", {"num_processes"});
+    bad_accelerate(R"({"fsdp_config": {}, "parallelism_config": {"dp_size": 2}})",
+                   ": /parallelism_config/dp_size", {"unknown key"});
     bad_fsdp(R"("fsdp_sharding_strategy": 2, "fsdp_offload_params": true)", "/fsdp_offload_params",
              {"FULL_SHARD alone"}, ErrorKind::not_modelled);
     CHECK_THROWS_WITH_AS(parse_fsdp_config("a: 1", "default_config.yaml"),

@@ -52,6 +52,18 @@ TEST_CASE("buffers of a group: a trained matrix of 10 rows and a frozen vector, 
   CHECK(b.accumulates_apart);                // bf16 gradients are added up in fp32
 }
 
+TEST_CASE("HSDP cuts over the GPUs of one copy") {
+  Strategy s = mixed(8);
+  s.fsdp.replicas = 2;
+  CHECK(fsdp2::shards(s) == 4);
+  const fsdp2::Parameter group[] = {matrix(10, 7)};
+  const fsdp2::Buffers b = fsdp2::buffers(group, s, std::nullopt);
+  CHECK(b.params[0].sharded == 21 * 4);
+  CHECK(b.reduce_input == 84 * 4);
+  CHECK(b.keeps_reduced);
+  CHECK_FALSE(fsdp2::buffers(group, mixed(4), std::nullopt).keeps_reduced);
+}
+
 TEST_CASE("what the dtypes of a policy decide") {
   const fsdp2::Parameter group[] = {matrix(8, 8)};
   Strategy s = mixed(4);
@@ -88,7 +100,8 @@ TEST_CASE("what is not modelled is refused by name") {
   CHECK_NOTHROW(fsdp2::require_modelled(job));
   SUBCASE("a number of GPUs that does not divide the world") {
     job.strategy.fsdp.after_forward = 3;
-    CHECK_THROWS_WITH_AS(fsdp2::require_modelled(job), doctest::Contains("3 is no factor of dp 8"),
+    CHECK_THROWS_WITH_AS(fsdp2::require_modelled(job),
+                         doctest::Contains("3 is no factor of the 8 GPUs that share a parameter"),
                          Error);
   }
   SUBCASE("half an offload") {

@@ -53,9 +53,9 @@ A case (defaults in DEFAULTS below):
   micro_batches  gradient accumulation steps
   program    the training program, where it is not transformers': see trace_programs.py, whose words "peft" then takes
   peft       null or arguments of peft.LoraConfig; with "method" another of peft.PeftType, arguments of its config
-  quantization  {"kind": "nf4", "fp4" or "int8", "double_quant": bool, "prepare": bool, "compute": dtype}: linear layers
+  quantization  {"kind": "nf4", "fp4" or "int8", "double_quant": bool, "prepare": bool, "compute": dtype, "storage": dtype}: linear layers
              but the head stored by bitsandbytes, "weights" being the dtype of the rest and, without "compute", of
-             4-bit products; "prepare" also calls peft.prepare_model_for_kbit_training. Mode cpu. The scales count
+             4-bit products and "storage" bnb_4bit_quant_storage; "prepare" also calls peft.prepare_model_for_kbit_training. Mode cpu. The scales count
              as parameters' bytes.
   loss       null, or {"name": NAME, "chunks": 8}: the loss of another program, on the model's hidden states
              (trace_losses.py)
@@ -69,7 +69,7 @@ A case (defaults in DEFAULTS below):
               "rank": this rank's number, 0 by default. "root_reshard_after_forward": the model's own, where it is not
               that of the layers; null is fully_shard's None. "wrap": "all_layers" also shards the layers of a second
               stack (T5's decoder). "sync": "last" reduces gradients with the last micro-batch alone
-              (set_requires_gradient_sync)
+              (set_requires_gradient_sync). "replicate": N makes HSDP's mesh, N copies of world/N shards
              {"kind": "tp", "world": N}   Llama-like models: Megatron-style plan
              {"kind": "fsdp2_tp", "world": N, "tp": T, ...}
 
@@ -347,7 +347,8 @@ def quantized(model, case, device):
         settings = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type=plan["kind"],
             bnb_4bit_compute_dtype=getattr(torch, plan.get("compute", case["weights"])),
-            bnb_4bit_use_double_quant=plan.get("double_quant", False))
+            bnb_4bit_use_double_quant=plan.get("double_quant", False),
+            bnb_4bit_quant_storage=getattr(torch, plan.get("storage", "uint8")))
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         model = type(model).from_pretrained(
@@ -365,8 +366,9 @@ def quantized(model, case, device):
 
 def quant_scales(model):
     """The tensors that bitsandbytes keeps beside each quantized weight."""
-    for p in model.parameters():
-        state = getattr(p, "quant_state", None)
+    # A weight that FSDP2 has cut has no state itself, but its module has.
+    for holder in (*model.parameters(), *model.modules()):
+        state = getattr(holder, "quant_state", None)
         while state is not None:
             yield from (t for t in (state.absmax, state.code, state.offset) if isinstance(t, torch.Tensor))
             state = state.state2
@@ -461,6 +463,9 @@ def build_mesh(case, device):
     from torch.testing._internal.distributed.fake_pg import FakeStore
     with_real_meshes()
     dist.init_process_group("fake", store=FakeStore(), rank=plan.get("rank", 0), world_size=plan["world"])
+    if "replicate" in plan:
+        copies = plan["replicate"]
+        return {"dp": init_device_mesh(device, (copies, plan["world"] // copies), mesh_dim_names=("replicate", "shard"))}
     tp = plan.get("tp", plan["world"] if plan["kind"] == "tp" else 1)
     return init_device_mesh(device, (plan["world"] // tp, tp), mesh_dim_names=("dp", "tp"))
 
@@ -488,10 +493,12 @@ def parallelize(model, case, mesh):
             param_dtype=getattr(torch, plan.get("param_dtype", "bfloat16")),
             reduce_dtype=getattr(torch, plan.get("reduce_dtype", "float32")))
         reshard = plan.get("reshard_after_forward", True)
+        # accelerate 1.15, fsdp2_prepare_model: 4-bit weights in integers stay whole
+        whole = {p for p in model.parameters() if not p.is_floating_point()}
         stacks = all_stacks(model) if plan.get("wrap") == "all_layers" else [layers]
         for layer in (layer for stack in stacks for layer in stack):
-            fully_shard(layer, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard)
-        fully_shard(model, mesh=mesh["dp"], mp_policy=policy,
+            fully_shard(layer, mesh=mesh["dp"], mp_policy=policy, reshard_after_forward=reshard, ignored_params=whole)
+        fully_shard(model, mesh=mesh["dp"], mp_policy=policy, ignored_params=whole,
                     reshard_after_forward=plan.get("root_reshard_after_forward", reshard))
     return model
 

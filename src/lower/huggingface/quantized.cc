@@ -88,6 +88,7 @@ QuantFormat quant_format(const Strategy& s) {
   QuantFormat out{q.kind, q.double_quant, q.compute.value_or(narrow), s.precision.weight};
   // fp32 weights that prepare_model_for_kbit_training made were loaded in 16 bits.
   if (wide && q.prepared) out.loaded = out.compute;
+  out.sharded = q.storage.has_value();
   return out;
 }
 

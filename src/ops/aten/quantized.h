@@ -14,6 +14,7 @@ struct QuantFormat {
   bool double_quant = false;
   DType compute = DType::bf16;  ///< bnb_4bit_compute_dtype
   DType loaded = DType::bf16;   ///< QuantState.dtype: what backward unpacks a 4-bit weight to
+  bool sharded = false;         ///< the packed matrix is cut over GPUs, and counted by who does it
 };
 
 /// Bytes of each storage of a quantized matrix: packed weight, scales, tables.

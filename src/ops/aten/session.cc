@@ -40,7 +40,9 @@ Leaf& Session::quantized_leaf(const Shape& sizes, const QuantFormat& format, int
   auto* data = new TensorData;
   Tensor value(data);
   int64_t bytes = 0;
-  for (int64_t part : quantized_storages(format, sizes)) bytes = checked_add(bytes, rounded(part));
+  const std::vector<int64_t> parts = quantized_storages(format, sizes);
+  for (size_t i = format.sharded ? 1 : 0; i < parts.size(); ++i)
+    bytes = checked_add(bytes, rounded(parts[i]));
   data->storage = Ref(new Storage(*this, bytes));
   data->sizes = sizes;
   data->strides = contiguous_strides(sizes);
