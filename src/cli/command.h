@@ -13,6 +13,7 @@ int run_fit(const Words& words);
 int run_show(const Words& words);
 int run_show_zero3(const Words& words);  ///< `show zero3`, which takes options of its own
 int run_calibrate(const Words& words);
+int run_compare(const Words& words);
 int run_validate(const Words& words);
 
 struct Command {

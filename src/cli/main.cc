@@ -17,13 +17,13 @@ namespace {
 constexpr std::array<Command, 7> kCommands{{
     {"fit", "MODEL [options]", "will this job fit? memory of every GPU, traffic, what to change",
      run_fit},
+    {"compare", "A.json B.json", "two reports side by side, line by line", run_compare},
     {"show", "WHAT [NAME]", "models, gpus, nodes and the other names that options take", run_show},
     {"validate", "FILE... [options]", "predict measured cases, print the error table",
      run_validate},
     {"calibrate", "", "ask this machine's GPUs (runs memplan-calibrate)", run_calibrate},
     {"plan", "", "search the strategies of a cluster", nullptr},
     {"simulate", "", "play one step: memory over time", nullptr},
-    {"compare", "", "two reports side by side", nullptr},
 }};
 
 std::string usage() {
@@ -64,7 +64,7 @@ int run(const Words& words) {
     if (command.name != words[0]) continue;
     if (command.run) return command.run({words.begin() + 1, words.end()});
     throw Error(ErrorKind::not_modelled, "", "`memplan " + words[0] + "` is not available yet",
-                "there are: memplan fit, memplan show, memplan validate, memplan calibrate");
+                "there are: memplan fit, compare, show, validate, calibrate");
   }
   return unknown(words[0]);
 }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "report/memory_table.h"
 #include "report/report.h"
 #include "report/request.h"
 
@@ -9,8 +10,6 @@ namespace memplan {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kSchemaVersion = 1;
 
 Json optional(const auto& value) { return value ? Json(*value) : Json(nullptr); }
 
@@ -88,12 +87,9 @@ Json to_json(const Verdict& v, const std::vector<RankPlan>& ranks) {
 }
 
 Json to_json(const RankMemory& m) {
-  return {{"weights", m.weights.count()},     {"gradients", m.gradients.count()},
-          {"optimizer", m.optimizer.count()}, {"activations", m.activations.count()},
-          {"transient", m.transient.count()}, {"buffers", m.buffers.count()},
-          {"allocated", m.allocated.count()}, {"reserved", m.reserved.count()},
-          {"context", m.context.count()},     {"libraries", m.libraries.count()},
-          {"nccl", m.nccl.count()},           {"device", m.device.count()}};
+  Json out = Json::object();
+  for (const MemoryLine& line : memory_lines()) out[line.key] = (m.*line.bytes).count();
+  return out;
 }
 
 Json to_json(const std::vector<LedgerLine>& lines) {

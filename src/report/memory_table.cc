@@ -48,23 +48,20 @@ std::vector<RankKind> shown(const std::vector<RankKind>& kinds) {
   return out;
 }
 
-struct Line {
-  std::string_view label;
-  Bytes RankMemory::*bytes;
-  bool total;
-};
-constexpr std::array<Line, 12> kLines{{{"weights", &RankMemory::weights, false},
-                                       {"gradients", &RankMemory::gradients, false},
-                                       {"optimizer states", &RankMemory::optimizer, false},
-                                       {"activations", &RankMemory::activations, false},
-                                       {"transients", &RankMemory::transient, false},
-                                       {"buffers", &RankMemory::buffers, false},
-                                       {"allocated", &RankMemory::allocated, true},
-                                       {"reserved", &RankMemory::reserved, true},
-                                       {"CUDA context", &RankMemory::context, false},
-                                       {"libraries", &RankMemory::libraries, false},
-                                       {"NCCL", &RankMemory::nccl, false},
-                                       {"device", &RankMemory::device, true}}};
+constexpr std::array<MemoryLine, 12> kLines{{
+    {"weights", "weights", &RankMemory::weights, false},
+    {"gradients", "gradients", &RankMemory::gradients, false},
+    {"optimizer states", "optimizer", &RankMemory::optimizer, false},
+    {"activations", "activations", &RankMemory::activations, false},
+    {"transients", "transient", &RankMemory::transient, false},
+    {"buffers", "buffers", &RankMemory::buffers, false},
+    {"allocated", "allocated", &RankMemory::allocated, true},
+    {"reserved", "reserved", &RankMemory::reserved, true},
+    {"CUDA context", "context", &RankMemory::context, false},
+    {"libraries", "libraries", &RankMemory::libraries, false},
+    {"NCCL", "nccl", &RankMemory::nccl, false},
+    {"device", "device", &RankMemory::device, true},
+}};
 
 Ink ink_against(Bytes device, const Verdict& verdict) {
   if (device > verdict.capacity) return Ink::red;
@@ -72,6 +69,8 @@ Ink ink_against(Bytes device, const Verdict& verdict) {
 }
 
 }  // namespace
+
+std::span<const MemoryLine> memory_lines() { return kLines; }
 
 Ink ink_of(const Verdict& verdict) {
   if (verdict.risk == Risk::does_not_fit) return Ink::red;
@@ -136,7 +135,7 @@ std::string memory_table(const Plan& plan, const TextStyle& style) {
   const bool same = std::all_of(kinds.begin(), kinds.end(), [](const RankKind& kind) {
     return kind.first->memory.reserved == kind.first->memory.allocated;
   });
-  for (const Line& line : kLines) {
+  for (const MemoryLine& line : kLines) {
     const bool reserved = line.bytes == &RankMemory::reserved;
     if (reserved && same) continue;
     const bool any = std::any_of(kinds.begin(), kinds.end(), [&](const RankKind& kind) {

@@ -1,7 +1,9 @@
 // The memory of each kind of rank, side by side.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "memplan/plan.h"
@@ -9,6 +11,14 @@
 #include "report/table.h"
 
 namespace memplan {
+
+/// A line of the memory table, and its key in JSON.
+struct MemoryLine {
+  std::string_view label, key;
+  Bytes RankMemory::*bytes;
+  bool total;  ///< of the lines above it
+};
+std::span<const MemoryLine> memory_lines();
 
 /// Ranks that hold the same to the byte, as one.
 struct RankKind {

@@ -12,6 +12,8 @@
 
 namespace memplan {
 
+inline constexpr int kSchemaVersion = 1;  ///< of JSON documents
+
 /// Where the value of a setting came from: "command line", a file, "default: …".
 struct Origin {
   std::string key;  ///< of settings_of()
