@@ -36,7 +36,8 @@ DeviceMemory outside_framework(const Job& job) {
   if (s.data_parallel == DataParallelKind::data_parallel) return out;  // copies, no communicator
   const bool states_travel = s.training || s.zero == 3;
   const Communicator groups[] = {
-      {"data-parallel", states_travel ? shards(s, ParamGroup::dense) : 1},
+      {"data-parallel", states_travel ? shards(s, ParamGroup::dense) / s.fsdp.replicas : 1},
+      {"replica", s.fsdp.replicas},
       {"expert-data-parallel", states_travel && s.ep > 1 ? shards(s, ParamGroup::expert) : 1},
       {"tensor-parallel", s.tp},
       {"context-parallel", s.cp},

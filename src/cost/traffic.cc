@@ -16,6 +16,8 @@ struct Message {
   std::string_view what;
   int64_t count;
   Bytes bytes;
+  int64_t ranks = 0;  ///< fewer than the group's: some of it
+  int64_t span = 0;   ///< GPUs between the first and the last of those
 };
 
 class Meter {
@@ -23,7 +25,7 @@ class Meter {
   explicit Meter(const Job& job) : job_(job) {}
 
   void add(const Message& m) {
-    const int64_t ranks = ranks_of(m.group);
+    const int64_t ranks = m.ranks > 0 ? m.ranks : ranks_of(m.group);
     if (ranks < 2 || m.count == 0 || m.bytes == Bytes(0)) return;
     const Algorithm wanted = job_.strategy.tree_collectives ? Algorithm::tree : Algorithm::ring;
     const Sent sent = bytes_sent(m.collective, wanted, ranks, m.bytes);
@@ -45,7 +47,8 @@ class Meter {
     row.count = m.count;
     row.bytes = m.bytes;
     row.bytes_sent_per_gpu = sent.bytes * m.count;
-    row.crosses_nodes = span_of(m.group) > job_.cluster.gpus_per_node;
+    const int64_t span = m.span > 0 ? m.span : span_of(m.group);
+    row.crosses_nodes = span > job_.cluster.gpus_per_node;
     rows_.push_back(std::move(row));
   }
 
@@ -142,10 +145,20 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
     const Bytes whole(checked_mul(slice.elements, size_of(gathered)));
     const Bytes reduced(
         checked_mul(slice.trainable, size_of(s.fsdp.reduce_dtype.value_or(gathered))));
-    add(Collective::all_gather, "forward", what, m, whole);
+    // DeviceMesh (replicate, shard): the GPUs of one copy are neighbours.
+    const int64_t cut = fsdp2::shards(s);
+    const auto within = [&](Collective collective, std::string_view phase, int64_t count,
+                            Bytes bytes) {
+      meter.add({collective, group, phase, what, checked_mul(count, stretches), bytes, cut, cut});
+    };
+    within(Collective::all_gather, "forward", m, whole);
     if (!slice.backward) return;
-    if (s.fsdp.after_forward != 1) add(Collective::all_gather, "backward", what, m, whole);
-    add(Collective::reduce_scatter, "backward", what, s.fsdp.reduces_each ? m : 1, reduced);
+    if (s.fsdp.after_forward != 1) within(Collective::all_gather, "backward", m, whole);
+    const int64_t times = s.fsdp.reduces_each ? m : 1;
+    within(Collective::reduce_scatter, "backward", times, reduced);
+    if (s.fsdp.replicas > 1)
+      meter.add({Collective::all_reduce, group, "backward", what, checked_mul(times, stretches),
+                 Bytes(ceil_div(reduced.count(), cut)), s.fsdp.replicas, s.dp});
     return;
   }
   if (s.zero == 3) {

@@ -76,7 +76,7 @@ Buffers buffers(std::span<const Parameter> group, const Strategy& s,
     out.params.push_back(own);
   }
   out.reduce_input = checked_mul(out.reduced, world);
-  // FSDPParamGroup._all_reduce_state
+  // FSDPParamGroup._all_reduce_state, from torch 2.6 on: pytorch issue 179128 measures it
   out.keeps_reduced = s.fsdp.replicas > 1;
   return out;
 }
@@ -170,7 +170,7 @@ std::vector<std::string> assumptions(const Job& job) {
   if (s.fsdp.replicas > 1)
     out.push_back("HSDP: " + std::to_string(s.fsdp.replicas) + " copies of the model, each over " +
                   std::to_string(shards(s)) +
-                  " GPUs; what is all-reduced waits for the end of backward (torch 2.14)");
+                  " GPUs; what is all-reduced waits for the end of backward");
   if (s.quantization.kind != QuantKind::none)
     out.push_back(s.quantization.storage
                       ? "4-bit weights are sharded as " +

@@ -106,6 +106,29 @@ TEST_CASE("backward stops where nothing below is trained") {
   CHECK(backward == 1);
 }
 
+TEST_CASE(
+    "HSDP: gathers and reductions within a copy, an all-reduce of the shares between copies") {
+  Job job;
+  job.cluster.gpus_per_node = 4;
+  Strategy& s = job.strategy;
+  s.framework = Framework::fsdp2;
+  s.dp = s.global_batch = 8;
+  s.fsdp.replicas = 2;
+  s.fsdp.param_dtype = DType::bf16;
+  s.fsdp.reduce_dtype = DType::f32;
+  const std::vector<Traffic> rows = bare_traffic(job, 1000);
+  REQUIRE(rows.size() == 4);
+  for (const Traffic& row : rows) {
+    const bool between = row.collective == "all_reduce";
+    CHECK(row.ranks == (between ? 2 : 4));
+    CHECK(row.crosses_nodes == between);
+    const int64_t bytes = between                              ? 1000 / 4 * 4
+                          : row.collective == "reduce_scatter" ? 1000 * 4
+                                                               : 1000 * 2;
+    CHECK(row.bytes == Bytes(bytes));
+  }
+}
+
 TEST_CASE("one GPU communicates nothing") { CHECK(predict(small_job()).communication.empty()); }
 
 }  // namespace
