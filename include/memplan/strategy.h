@@ -141,6 +141,15 @@ struct Fsdp {
   int64_t replicas = 1;
 };
 
+/// zero_optimization of a ds_config.json, by its names (deepspeed/runtime/zero/config.py, whose
+/// defaults these are).
+struct DeepSpeed {
+  int64_t reduce_bucket_size = 500'000'000;  ///< elements
+  std::optional<bool> overlap_comm = {};     ///< empty: with stage 3 alone
+  bool contiguous_gradients = true;
+  bool round_robin_gradients = false;
+};
+
 /// How numbers are stored. Master weights exist where `master` is set.
 struct Precision {
   std::string name = "mixed-bf16";
@@ -267,6 +276,7 @@ struct Strategy {
       false;  ///< torchtune: OffloadActivations, saved tensors in host memory
   Offload offload;
   Fsdp fsdp;
+  DeepSpeed deepspeed;
   PeftSpec peft;
   Trainable trainable;
   MegatronSpec megatron;                       ///< of framework megatron

@@ -37,7 +37,7 @@ struct Heading {
   SettingGroup group;
   std::string_view text;
 };
-constexpr std::array<Heading, 9> kHeadings{{
+constexpr std::array<Heading, 10> kHeadings{{
     {SettingGroup::hardware, "Hardware"},
     {SettingGroup::parallel, "Parallelism (defaults in parentheses)"},
     {SettingGroup::batch, "Batch"},
@@ -48,6 +48,8 @@ constexpr std::array<Heading, 9> kHeadings{{
      "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
     {SettingGroup::fsdp,
      "With --framework fsdp2: huggingface's modules under fully_shard, precision mixed-bf16"},
+    {SettingGroup::deepspeed,
+     "With --framework deepspeed: huggingface's modules under ZeRO 1 or 2, precision mixed-bf16"},
     {SettingGroup::megatron, "With --megatron-args"},
 }};
 

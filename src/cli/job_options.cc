@@ -63,6 +63,7 @@ class Builder {
       fill_precision();
       fill_megatron();
       fill_fsdp();
+      fill_deepspeed();
       fill_sequence();
       fill_batch();
     }
@@ -125,7 +126,7 @@ class Builder {
     Strategy& s = out_.job.strategy;
     const std::string origin = "default of framework " + given->text;
     s.framework = framework;
-    const bool sharded = framework == Framework::fsdp2;
+    const bool sharded = framework == Framework::fsdp2 || framework == Framework::deepspeed;
     s.precision = parse_precision(sharded ? "mixed-bf16" : "bf16", given->where);
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = runs_in_trainer(framework) && !spends_gradients();
@@ -225,6 +226,11 @@ class Builder {
         throw Error(ErrorKind::bad_input, given->where,
                     "belongs to fully_shard, which framework " + framework + " does not use",
                     "add --framework fsdp2, or leave it away");
+      if (row.group == SettingGroup::deepspeed && given && given->where == row.option &&
+          s.framework != Framework::deepspeed)
+        throw Error(ErrorKind::bad_input, given->where,
+                    "belongs to DeepSpeed, which framework " + framework + " does not use",
+                    "add --framework deepspeed, or leave it away");
     }
     if (pytorch::is_eager(s.framework)) return;
     const auto refuse = [&](const Given& given) {
@@ -296,8 +302,9 @@ class Builder {
     const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
     Precision& precision = job.strategy.precision;
     if (!find("--precision") && !has_bf16) {
-      const bool eager =
-          pytorch::is_eager(job.strategy.framework) && job.strategy.framework != Framework::fsdp2;
+      const bool eager = pytorch::is_eager(job.strategy.framework) &&
+                         job.strategy.framework != Framework::fsdp2 &&
+                         job.strategy.framework != Framework::deepspeed;
       precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
       refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
@@ -347,6 +354,23 @@ class Builder {
     for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
       if (shards > 1 && *after == shards) after->reset();
     if (!find("--reshard-after-forward")) assume("parameters are resharded after forward");
+  }
+
+  void fill_deepspeed() {
+    Strategy& s = out_.job.strategy;
+    if (s.framework != Framework::deepspeed) return;
+    if (s.deepspeed.reduce_bucket_size == 0) {
+      s.deepspeed.reduce_bucket_size = checked_mul(out_.job.model.hidden, out_.job.model.hidden);
+      from("reduce_bucket_size", "auto: hidden²");
+    }
+    // engine.py _configure_basic_optimizer: Adam of a ds_config.json is FusedAdam, one kernel.
+    const Given* optimizer = find("--optimizer");
+    const bool in_file = optimizer && optimizer->where != "--optimizer";
+    const bool adam = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw;
+    if (!in_file || !adam || find("--optimizer-impl")) return;
+    s.optimizer_impl = OptimizerImpl::fused;
+    from("optimizer_impl", "FusedAdam, of the configuration's optimizer");
+    assume("the configuration's optimizer is DeepSpeed's FusedAdam, which allocates nothing");
   }
 
   void fill_sequence() {

@@ -120,10 +120,10 @@ void fill_plan(const Plan& plan, const Asked& figures) {
       fill(plan, kPlanFigures, *asked.figure);
 }
 
-// The walk knows no master copy, and activations do not depend on it.
+// The walk knows no master copy but DeepSpeed's, and activations do not depend on it.
 Job walked(Job job) {
   Strategy& s = job.strategy;
-  if (!s.precision.master) return job;
+  if (!s.precision.master || s.framework == Framework::deepspeed) return job;
   s.framework = Framework::huggingface;
   s.precision.master.reset();
   s.precision.optimizer = s.precision.weight;

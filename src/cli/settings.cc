@@ -181,6 +181,17 @@ void gradient_sync(Job& job, std::string_view text, std::string_view where) {
     bad(where, quoted(text) + " is no micro-batch", "write --gradient-sync each or last");
   job.strategy.fsdp.reduces_each = text == "each";
 }
+// accelerate and transformers make hidden² of a ds_config.json's "auto".
+void reduce_bucket(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.deepspeed.reduce_bucket_size = text == "auto" ? 0 : parse_count(text, where);
+}
+void overlap_comm(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.deepspeed.overlap_comm = parse_flag(text, where);
+}
+template <bool DeepSpeed::*Member>
+void deepspeed_flag(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.deepspeed.*Member = parse_flag(text, where);
+}
 void bucket_size(Job& job, std::string_view text, std::string_view where) {
   const Bytes size = parse_bytes(text, where);
   if (size < Bytes(1)) bad(where, "a bucket holds something", "PyTorch's own is 25MiB");
@@ -247,7 +258,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
     {"--framework", "NAME",
-     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, megatron (textbook)",
+     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, deepspeed, megatron "
+     "(textbook)",
      model, true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
      choice<AttentionKind, &Strategy::attention>},
@@ -304,6 +316,15 @@ constexpr auto kRows = std::to_array<SettingRow>({
      version<&Strategy::torch>},
     {"--transformers-version", "V", "the same (5.12.1)", eager, true,
      version<&Strategy::transformers>},
+
+    {"--reduce-bucket-size", "N",
+     "elements of gradients reduced at once, or auto: hidden² (500000000)", deepspeed, true,
+     reduce_bucket},
+    {"--overlap-comm", "BOOL", "two such buckets (false)", deepspeed, true, overlap_comm},
+    {"--contiguous-gradients", "BOOL", "gradients are copied into them (true)", deepspeed, true,
+     deepspeed_flag<&DeepSpeed::contiguous_gradients>},
+    {"--round-robin-gradients", "BOOL", "neighbours belong to different ranks (false)", deepspeed,
+     true, deepspeed_flag<&DeepSpeed::round_robin_gradients>},
 
     {"--megatron-version", "V", "of megatron.core (0.18.0)", megatron, true,
      megatron_version<&MegatronSpec::core>},

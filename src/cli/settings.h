@@ -10,7 +10,8 @@
 
 namespace memplan {
 
-/// `eager`: what only PyTorch's frameworks tell apart; `fsdp`: what only fsdp2 does.
+/// `eager`: what only PyTorch's frameworks tell apart; `fsdp`: what only fsdp2 does;
+/// `deepspeed`: what a ds_config.json says, which other frameworks read over.
 enum class SettingGroup : uint8_t {
   hardware,
   parallel,
@@ -20,6 +21,7 @@ enum class SettingGroup : uint8_t {
   model,
   eager,
   fsdp,
+  deepspeed,
   megatron
 };
 

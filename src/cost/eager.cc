@@ -9,6 +9,7 @@
 #include "cost/sharded_model.h"
 #include "cost/sharded_step.h"
 #include "cost/walked_model.h"
+#include "cost/zero_step.h"
 #include "lower/huggingface/cast_inputs.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
@@ -21,6 +22,7 @@
 #include "lower/torchtune/torchtune.h"
 #include "ops/aten/offload.h"
 #include "ops/optimizer.h"
+#include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
@@ -67,7 +69,8 @@ class Step {
     // What is kept of a layer outside of it is freed outside of its stretch.
     const bool folded =
         layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
-        !s_.offload_activations;  // which layers' tensors wait for their copy differs by layer
+        !deepspeed::partitions(s_) &&  // buckets fill across layers
+        !s_.offload_activations;       // which layers' tensors wait for their copy differs by layer
     model_.emplace(session_, job_, program_, folded);
     place_parameters();
     place_states();
@@ -99,6 +102,7 @@ class Step {
       held += (out_.registered + sharded_->registered_gradients()).count() -
               (out_.weights + out_.gradients).count();
     }
+    if (zero_) held += zero_->buckets().count();
     out_.activations = Bytes(session_.ledger.live() - held - gradients_made());
     out_.operands = Bytes(session_.ledger.level().operands);
     session_.ledger.enter(Phase::backward);
@@ -121,6 +125,7 @@ class Step {
     peft_buffers_ = Bytes(model_->buffer_bytes(true));
     attributes_ = Bytes(model_->buffer_bytes(false));
     out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
+    if (deepspeed::partitions(s_)) return place_group();
     if (!fsdp2::shards_parameters(s_)) return;
     sharded_.emplace(session_, job_);
     add_groups(job_, *model_, *sharded_);
@@ -129,6 +134,38 @@ class Step {
     session_.ledger.add(sharded_->weights().count());
     unsharded_ = std::exchange(out_.weights, out_.weights + sharded_->weights());
     out_.gradients = sharded_->gradients();
+  }
+
+  // ZeRO 1 and 2: trained parameters are views of one tensor.
+  void place_group() {
+    std::vector<aten::Leaf*> trained;
+    int64_t apart = 0;
+    for (const Walked& w : blocks())
+      for (size_t i : model_->registered(w)) {
+        if (!w.params->graph().params[i].trainable) continue;
+        trained.push_back(&w.params->leaf(i));
+        apart = checked_add(apart, session_.rounded(trained.back()->value.bytes()));
+      }
+    zero_.emplace(session_, job_, std::move(trained));
+    const int64_t flat =
+        session_.rounded(checked_mul(zero_->group().padded(), size_of(deepspeed::bit16(s_))));
+    session_.ledger.add(flat - apart);
+    session_.ledger.add(session_.rounded(size_of(DType::f32)));  // _global_grad_norm
+    out_.weights += Bytes(flat - apart);
+    out_.gradients = zero_->place();
+    out_.worst_rank = zero_->group().worst_rank();
+  }
+
+  // One rank's part of the group: fp32 weights, and the optimizer's states of them.
+  void place_partition(const OptimizerSetup& setup) {
+    StepParam part;
+    part.shape = {zero_->group().partition(), 1, 1, 1};
+    part.dims = 1;
+    const std::span shape(part.shape.data(), 1);
+    const int64_t master = checked_mul(part.shape[0], size_of(part.dtype));
+    out_.optimizer = Bytes(session_.rounded(master)) +
+                     pytorch_state(setup, shape, part.dtype, part.hidden).device();
+    step_params_ = {part};
   }
 
   void place_states() {
@@ -150,6 +187,10 @@ class Step {
         const StepParam param = stepped_parameter(job_, w, i);
         const std::span shape(param.shape.data(), static_cast<size_t>(param.dims));
         const bool reached = p.trainable && !idle_.contains({at, i});
+        if (zero_) {
+          if (p.trainable) out_.trainable = checked_add(out_.trainable, elements);
+          continue;
+        }
         const bool steps = reached || keeps_state_of_frozen(s_.optimizer);
         if (steps && role_ != Replica::other)
           out_.optimizer +=
@@ -170,6 +211,7 @@ class Step {
         leaf.grad_exists = role_ == Replica::alone;
       }
     }
+    if (zero_) place_partition(setup);
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     if (offloaded) out_.host.pageable = std::exchange(out_.optimizer, Bytes(0));
     out_.buffers = Bytes(family_.buffers(job_));
@@ -340,8 +382,12 @@ class Step {
 
   void backward(Tensor loss) {
     // lomo-optim 0.1.1, AdaLomo.fused_backward: `loss = loss * self.loss_scale`
-    const Tensor scaled = s_.optimizer == OptimizerKind::adalomo ? aten::mul_scalar(loss) : loss;
+    // DeepSpeedEngine.backward holds the loss by accumulation steps, and that by the loss scale.
+    const Tensor averaged = zero_ ? aten::mul_scalar(loss) : loss;
+    const bool scales = zero_ || s_.optimizer == OptimizerKind::adalomo;
+    const Tensor scaled = scales ? aten::mul_scalar(averaged) : averaged;
     aten::run_backward(session_, scaled);
+    if (zero_) zero_->finish_backward();
   }
 
   ReplicaStep replica_step() {
@@ -380,9 +426,17 @@ class Step {
     out_.step = of(Phase::step);
     out_.certain = Bytes(session_.ledger.certain());
     if (role_ == Replica::other || (sharded_ && fsdp2::offloads(s_))) return;
-    const StepPeak peak = optimizer_step(s_, step_params_, job_.backend);
+    const StepPeak peak = zero_ ? zero_step() : optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;
     out_.step.at = peak.at;
+  }
+
+  // DeepSpeed clips by itself, in place.
+  StepPeak zero_step() const {
+    Strategy inner = s_;
+    inner.clip_gradients = false;
+    return deepspeed::step_peak(zero_->group(), job_.data_rank, deepspeed::bit16(s_),
+                                optimizer_step(inner, step_params_, job_.backend));
   }
 
   const Job& job_;
@@ -396,6 +450,7 @@ class Step {
   const hf::Family& family_;
   std::optional<WalkedModel> model_;
   std::optional<ShardedStep> sharded_;  // FSDP2's
+  std::optional<ZeroStep> zero_;        // DeepSpeed's
   std::vector<StepParam> step_params_;
   Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds

@@ -30,8 +30,9 @@ struct EagerStep {
   Bytes buckets;      ///< DDP's
   HostMemory host;    ///< FSDP2's CPU offload
   Bytes activations;  ///< at the end of forward: all that is none of the above
-  Bytes spent;        ///< the largest gradient that an update in backward spends
-  Bytes certain;      ///< the highest moment that torch.compile cannot avoid
+  int64_t worst_rank = 0;  ///< under ZeRO 1 and 2: keeps the most gradients for its step
+  Bytes spent;             ///< the largest gradient that an update in backward spends
+  Bytes certain;           ///< the highest moment that torch.compile cannot avoid
   Bytes operands;  ///< of them, what torch.compile cannot avoid to keep: what kernels of their own
                    ///< read in backward, and all that is kept outside of what it compiles
   EagerPeak forward, backward, step;

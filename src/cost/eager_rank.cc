@@ -6,6 +6,7 @@
 #include <array>
 
 #include "cost/eager.h"
+#include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 #include "policy/pytorch.h"
 
@@ -36,6 +37,32 @@ void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLin
        fmt::format("gradients of the layer before in {}, until the next reduction{}",
                    dtype(s.fsdp.reduce_dtype.value_or(gathered)),
                    s.fsdp.replicas > 1 ? "; what is all-reduced, until backward ends" : "")}};
+  for (LedgerLine& line : lines)
+    for (const auto& [label, formula] : formulas)
+      if (line.label == label) line.formula = formula;
+}
+
+constexpr const char* kZero = "deepspeed/runtime/zero/stage_1_and_2.py";
+
+// How the lines of ZeRO 1 and 2 come about.
+void explain_partition(const Job& job, const EagerStep& step, std::vector<LedgerLine>& lines) {
+  const Strategy& s = job.strategy;
+  const std::string dtype(to_string(deepspeed::bit16(s)));
+  const bool two = s.deepspeed.overlap_comm.value_or(false);
+  const std::pair<std::string_view, std::string> formulas[] = {
+      {"weights, flat", fmt::format("{} parameters in {}, those that are trained one behind the "
+                                    "other and padded to 2·{} elements",
+                                    step.parameters, dtype, s.dp)},
+      {"gradients, of the partition's parameters",
+       fmt::format("in {}: stage {} keeps {}", dtype, s.zero,
+                   s.zero == 2 ? "whole gradients of the parameters that its partition touches"
+                               : "all of them until the last micro-batch is reduced")},
+      {"fp32 weights and optimizer states, partitioned",
+       fmt::format("of {} trained parameters over {} GPUs", step.trainable, s.dp)},
+      {"reduce buckets",
+       fmt::format("{}reduce_bucket_size {} in {}, from the first gradient to "
+                   "the end of backward, and what is flattened of it",
+                   two ? "overlap_comm: 2 · " : "", s.deepspeed.reduce_bucket_size, dtype)}};
   for (LedgerLine& line : lines)
     for (const auto& [label, formula] : formulas)
       if (line.label == label) line.formula = formula;
@@ -108,23 +135,38 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
     if (bytes > Bytes(0)) rank.lines.push_back({holder, label, bytes, {}, source});
   };
   const bool sharded = fsdp2::shards_parameters(job.strategy);
-  line(Holder::weights, sharded ? "weights, sharded" : "weights", m.weights,
-       sharded ? kFullyShard : "the model's parameters");
-  line(Holder::gradients, sharded ? "gradients, sharded and whole" : "gradients", m.gradients,
-       kTape);
-  line(Holder::optimizer, sharded ? "optimizer states, sharded" : "optimizer states", m.optimizer,
-       "the optimizer's own source");
+  const bool zero = deepspeed::partitions(job.strategy);
+  line(Holder::weights,
+       sharded ? "weights, sharded"
+       : zero  ? "weights, flat"
+               : "weights",
+       m.weights,
+       sharded ? kFullyShard
+       : zero  ? kZero
+               : "the model's parameters");
+  line(Holder::gradients,
+       sharded ? "gradients, sharded and whole"
+       : zero  ? "gradients, of the partition's parameters"
+               : "gradients",
+       m.gradients, zero ? kZero : kTape);
+  line(Holder::optimizer,
+       sharded ? "optimizer states, sharded"
+       : zero  ? "fp32 weights and optimizer states, partitioned"
+               : "optimizer states",
+       m.optimizer, zero ? kZero : "the optimizer's own source");
   line(Holder::activations, "kept by autograd", m.activations, kTape);
   line(Holder::transient, "temporaries and gradients of activations", m.transient, kTape);
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
   line(Holder::buffers, "unsharded parameters", top.peak->unsharded, kFullyShard);
   line(Holder::buffers, "all-gather buffers", top.peak->gathering, kFullyShard);
-  line(Holder::buffers, "reduce-scatter input", top.peak->reducing, kFullyShard);
+  line(Holder::buffers, zero ? "reduce buckets" : "reduce-scatter input", top.peak->reducing,
+       zero ? kZero : kFullyShard);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");
   line(Holder::buffers, "model buffers and the batch", step.buffers + step.inputs,
        "model.buffers(), input_ids");
   if (job.explain && sharded) explain_shards(job, step, rank.lines);
+  if (job.explain && zero) explain_partition(job, step, rank.lines);
   return rank;
 }
 
@@ -146,11 +188,20 @@ std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
   return out;
 }
 
+// Partitions are equally large, but not the parameters that they touch.
+RankPlan partitioned_rank(Job job, const DeviceMemory& outside) {
+  job.data_rank = eager_step(job, Grain::blocks).worst_rank;
+  RankPlan rank = rank_plan(job, outside, Replica::alone);
+  if (job.strategy.dp > 1) rank.role = "each at most as the one whose partition touches the most";
+  return rank;
+}
+
 }  // namespace
 
 std::vector<RankPlan> eager_ranks(const Job& job, const DeviceMemory& outside) {
   const Strategy& s = job.strategy;
   if (fsdp2::shards_parameters(s)) return sharded_ranks(job, outside);
+  if (deepspeed::partitions(s)) return {partitioned_rank(job, outside)};
   if (s.data_parallel != DataParallelKind::data_parallel || s.dp == 1)
     return {rank_plan(job, outside, Replica::alone)};
   return {rank_plan(job, outside, Replica::first), rank_plan(job, outside, Replica::other)};

@@ -1,6 +1,7 @@
 // ds_config.json, by deepspeed/runtime/config.py and deepspeed/runtime/zero/config.py (0.18).
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 
 #include "input/framework_files.h"
@@ -71,15 +72,13 @@ constexpr auto kRefused = std::to_array<Refused>({
 });
 
 constexpr auto kZeroKeys = std::to_array<std::string_view>(
-    {"stage", "offload_optimizer", "offload_param", "cpu_offload", "cpu_offload_params"});
+    {"stage", "offload_optimizer", "offload_param", "cpu_offload", "cpu_offload_params",
+     "reduce_bucket_size", "overlap_comm", "contiguous_gradients", "round_robin_gradients"});
 constexpr auto kZeroPassed =
-    std::to_array<std::string_view>({"contiguous_gradients",
-                                     "reduce_scatter",
-                                     "reduce_bucket_size",
+    std::to_array<std::string_view>({"reduce_scatter",
                                      "use_multi_rank_bucket_allreduce",
                                      "allgather_partitions",
                                      "allgather_bucket_size",
-                                     "overlap_comm",
                                      "load_from_fp32_weights",
                                      "elastic_checkpoint",
                                      "sub_group_size",
@@ -102,7 +101,6 @@ constexpr auto kZeroPassed =
                                      "stage3_use_all_reduce_for_fetch_params",
                                      "ignore_unused_parameters",
                                      "legacy_stage1",
-                                     "round_robin_gradients",
                                      "memory_efficient_linear",
                                      "pipeline_loading_checkpoint",
                                      "override_module_apply",
@@ -280,6 +278,30 @@ class DeepSpeed {
     if (optimizer && stage >= 2) part("gradients", *optimizer);
     if (parameters) part("parameters", *parameters);
     if (!places.empty()) add("--offload", places, zero);
+    buckets(zero);
+  }
+
+  // DeepSpeed reads a size as int(float(text)): 5e8.
+  static int64_t size_of(const JsonNode& node) {
+    const double size = node.number();
+    if (!(size >= 1 && size <= 1e15) || size != std::floor(size))
+      throw node.error("is no number of elements", "write a whole number such as 5e8");
+    return static_cast<int64_t>(size);
+  }
+
+  void buckets(const JsonNode& zero) {
+    constexpr std::string_view kBucket = "reduce_bucket_size";
+    if (const auto given = zero.find(kBucket); given && is_auto(*given))
+      add("--reduce-bucket-size", "auto", *given);
+    else if (const auto size = find(zero, kBucket))
+      add("--reduce-bucket-size", std::to_string(size_of(*size)), *size);
+    for (const std::string_view key :
+         {"overlap_comm", "contiguous_gradients", "round_robin_gradients"})
+      if (const auto flag = find(zero, key)) {
+        std::string option = "--" + std::string(key);
+        std::ranges::replace(option, '_', '-');
+        add(std::move(option), flag->boolean() ? "true" : "false", *flag);
+      }
   }
 
   const JsonNode& root_;

@@ -215,8 +215,26 @@ void read_fsdp2(const JsonNode& node, Draft& draft) {
     s.fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
 }
 
+// trace_deepspeed.py: a ds_config.json without its batch. The 16-bit weights have fp32 masters.
+void read_deepspeed(const JsonNode& node, Draft& draft) {
+  refuse_unknown_keys(node, {"kind", "world", "rank", "config"});
+  Strategy& s = draft.job.strategy;
+  s.framework = Framework::deepspeed;
+  s.dp = node.at("world").count();
+  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
+  const JsonNode config = node.at("config");
+  refuse_unknown_keys(config, {"bf16", "fp16", "zero_optimization"});
+  const JsonNode zero = config.at("zero_optimization");
+  refuse_unknown_keys(zero, {"stage", "reduce_bucket_size", "overlap_comm"});
+  s.zero = static_cast<int>(zero.at("stage").count(0, 3));
+  if (const auto size = zero.find("reduce_bucket_size"))
+    s.deepspeed.reduce_bucket_size = size->count();
+  if (const auto overlap = zero.find("overlap_comm")) s.deepspeed.overlap_comm = overlap->boolean();
+}
+
 void read_parallel(const JsonNode& node, Draft& draft) {
   const JsonNode kind = node.at("kind");
+  if (kind.text() == "deepspeed") return read_deepspeed(node, draft);
   if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
   if (kind.text() == "tp") {
     refuse_unknown_keys(node, {"kind", "world"});
@@ -301,6 +319,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   if (!draft.dropout) job.model.dropout = {};
   fill_default_targets(s.peft, job.model.family, line.where());
   s.precision = plain_precision(draft.weights, draft.autocast);
+  if (s.framework == Framework::deepspeed) s.precision.master = s.precision.optimizer = DType::f32;
   if (!s.quantization.compute) s.quantization.compute = draft.weights;
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
   place_on_any_gpu(job);
@@ -318,7 +337,7 @@ int64_t bytes(const JsonNode& node) { return node.count(0, int64_t{1} << 62); }
 bool divides_parameters(const JsonNode& given) {
   const auto plan = given.find("parallel");
   const auto kind = plan ? plan->find("kind") : std::nullopt;
-  return kind && (kind->text() == "fsdp2" || kind->text() == "tp");
+  return kind && (kind->text() == "fsdp2" || kind->text() == "deepspeed" || kind->text() == "tp");
 }
 
 std::vector<Measurement> read_figures(const JsonNode& line) {

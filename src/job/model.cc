@@ -20,7 +20,8 @@ Implementation implementation_of(Framework framework) {
 }
 
 bool runs_in_trainer(Framework framework) {
-  return framework == Framework::huggingface || framework == Framework::fsdp2;
+  return framework == Framework::huggingface || framework == Framework::fsdp2 ||
+         framework == Framework::deepspeed;
 }
 
 }  // namespace memplan

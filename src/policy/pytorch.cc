@@ -5,6 +5,7 @@
 #include "memplan/error.h"
 #include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
+#include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 #include "policy/tensor_parallel.h"
 
@@ -57,7 +58,8 @@ bool modular(const Strategy& s) {
 }
 
 bool wrapped(const Strategy& s) {
-  return s.data_parallel == DataParallelKind::ddp && s.dp > 1 && !fsdp2::shards_parameters(s);
+  return s.data_parallel == DataParallelKind::ddp && s.dp > 1 && !fsdp2::shards_parameters(s) &&
+         !deepspeed::partitions(s);
 }
 
 constexpr std::string_view kCompiled =
@@ -108,9 +110,9 @@ bool is_eager(Framework framework) {
     case Framework::litgpt:
     case Framework::torchtune:
     case Framework::fsdp2:
+    case Framework::deepspeed:
       return true;
     case Framework::textbook:
-    case Framework::deepspeed:
     case Framework::megatron:
       return false;
   }
@@ -159,13 +161,14 @@ void require_modelled(const Job& job) {
   if (cuts) tensor_parallel::require_modelled(job);
   for (const Degree& d :
        {Degree{"--tp", cuts ? 1 : s.tp, 1}, Degree{"--pp", s.pp, 1}, Degree{"--cp", s.cp, 1},
-        Degree{"--ep", s.ep, 1}, Degree{"--zero", s.zero, 0}})
+        Degree{"--ep", s.ep, 1}, Degree{"--zero", s.zero, deepspeed::partitions(s) ? s.zero : 0}})
     if (d.value > d.least)
       refuse(d.option,
              "framework '" + framework + "' holds a whole model on each GPU: it does no " +
                  std::string(d.option).substr(2),
              "leave it away, or use --framework textbook");
   if (fsdp2::shards_parameters(s)) fsdp2::require_modelled(job);
+  if (deepspeed::partitions(s)) deepspeed::require_modelled(job);
   if (!s.training)
     refuse("--forward-only", "a forward without training is not modelled in eager detail",
            "use --framework textbook");
@@ -175,7 +178,7 @@ void require_modelled(const Job& job) {
   if (offloads && !fsdp2::shards_parameters(s))
     refuse("--offload", "framework '" + framework + "' offloads nothing by itself",
            "use --framework textbook");
-  if (s.precision.master)
+  if (s.precision.master && !deepspeed::partitions(s))
     refuse("--precision " + s.precision.name,
            "framework '" + framework + "' keeps no master copy of 16-bit weights",
            "use --precision amp-bf16 (fp32 weights under autocast) or bf16");
@@ -239,6 +242,8 @@ std::vector<std::string> not_modelled(const Job& job) {
   }
   if (fsdp2::shards_parameters(job.strategy))
     for (std::string& line : fsdp2::not_modelled(job)) out.push_back(std::move(line));
+  if (deepspeed::partitions(job.strategy))
+    for (std::string& line : deepspeed::not_modelled(job)) out.push_back(std::move(line));
   if (modular(job.strategy))
     out.push_back("when a replica's weights are dropped in backward: they are counted to its end");
   out.push_back("step time");
@@ -267,6 +272,8 @@ std::vector<std::string> assumptions(const Job& job) {
                       "Trainer does");
   if (fsdp2::shards_parameters(s))
     for (std::string& line : fsdp2::assumptions(job)) out.push_back(std::move(line));
+  else if (deepspeed::partitions(s))
+    for (std::string& line : deepspeed::assumptions(job)) out.push_back(std::move(line));
   else if (modular(s))
     out.push_back("DataParallel: the batch and all replicas' outputs are gathered on GPU 0");
   else if (s.dp > 1)

@@ -85,6 +85,12 @@ std::vector<Setting> settings_of(const Job& job) {
       {"transformers_version", version_text(s.transformers)},
   };
   out.insert(out.end(), eager.begin(), eager.end());
+  if (s.framework == Framework::deepspeed) {
+    out.push_back({"reduce_bucket_size", s.deepspeed.reduce_bucket_size});
+    out.push_back({"overlap_comm", s.deepspeed.overlap_comm.value_or(false)});
+    out.push_back({"contiguous_gradients", s.deepspeed.contiguous_gradients});
+    out.push_back({"round_robin_gradients", s.deepspeed.round_robin_gradients});
+  }
   if (s.framework != Framework::fsdp2) return out;
   const auto dtype = [](const std::optional<DType>& given) {
     return given ? SettingValue(name(*given)) : SettingValue();

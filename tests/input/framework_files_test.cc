@@ -107,7 +107,18 @@ TEST_SUITE("input/framework files") {
                         "gradient_accumulation_steps": "auto", "bf16": {"enabled": "auto"},
                         "fp16": {"enabled": "auto"}, "gradient_clipping": "auto",
                         "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}})") ==
-          "--zero 3");
+          "--zero 3 --reduce-bucket-size auto");
+  }
+
+  TEST_CASE("DeepSpeed: buckets of gradients") {
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 2, "reduce_bucket_size": 2e8,
+                        "overlap_comm": true, "contiguous_gradients": false}})") ==
+          "--precision fp32 --zero 2 --reduce-bucket-size 200000000 --overlap-comm true "
+          "--contiguous-gradients false");
+    bad_zero(R"("stage": 2, "reduce_bucket_size": 2.5)", "/reduce_bucket_size", {"elements"});
+    bad_zero(R"("stage": 2, "reduce_bucket_size": 0)", "/reduce_bucket_size", {"elements"});
+    bad_zero(R"("stage": 2, "reduce_bucket_size": "big")", "/reduce_bucket_size", {});
+    bad_zero(R"("stage": 2, "overlap_comm": "yes")", "/overlap_comm", {});
   }
 
   TEST_CASE("DeepSpeed: where a setting stands") {

@@ -291,7 +291,11 @@ class Engine {
     if (!grad) return;
     if (leaf.spend && leaf.spend->when == Spend::When::next) spend_pending();
     leaf.reached = true;
-    if (leaf.grad || leaf.grad_exists) return session_.ledger.note("aten.add_.Tensor");
+    if (leaf.grad || leaf.grad_exists) {
+      session_.ledger.note("aten.add_.Tensor");
+      if (leaf.on_accumulated) leaf.on_accumulated();
+      return;
+    }
     if (leaf.in_bucket) return;
     if (!leaf.value || (grad->refs == 1 && grad.strides_match(leaf.value))) {
       leaf.grad = std::move(grad);
@@ -299,7 +303,11 @@ class Engine {
       leaf.grad = allocate(session_, leaf.value.sizes(), leaf.value.strides(), leaf.value.dtype());
       session_.ledger.note("aten.new_empty_strided.default");
     }
-    if (!leaf.spend) return leaf.grad->storage->mark_gradient(leaf.copies);
+    if (!leaf.spend) {
+      leaf.grad->storage->mark_gradient(leaf.copies);
+      if (leaf.on_accumulated) leaf.on_accumulated();
+      return;
+    }
     // Of equal layers each spends its own before the next has one.
     leaf.grad->storage->mark_gradient(1);
     if (leaf.spend->when == Spend::When::accumulated) {

@@ -40,6 +40,7 @@ struct Leaf {
   bool in_bucket = false;    ///< DDP copies a new gradient into its bucket and drops it
   std::optional<QuantFormat> quantized = {};  ///< `value` has the dtype it was loaded in
   std::optional<Spend> spend = {};
+  std::function<void()> on_accumulated = {};  ///< register_post_accumulate_grad_hook
 };
 
 /// Non-reentrant activation checkpointing (torch/utils/checkpoint.py, 2.14): forward saves nothing;

@@ -1,0 +1,152 @@
+#include "policy/deepspeed.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "memplan/error.h"
+#include "ops/optimizer.h"
+#include "policy/step_ledger.h"
+
+namespace memplan::deepspeed {
+
+bool partitions(const Strategy& s) { return s.framework == Framework::deepspeed; }
+
+DType bit16(const Strategy& s) { return s.precision.weight; }
+
+// nccl_start_alignment_factor = 2: a group is padded to a multiple of 2 · world.
+FlatGroup::FlatGroup(std::vector<int64_t> elements, int64_t world) : world_(world) {
+  for (int64_t n : elements) offset_.push_back(checked_add(offset_.back(), n));
+  partition_ = checked_mul(2, ceil_div(offset_.back(), checked_mul(2, world)));
+}
+
+int64_t FlatGroup::within(size_t param, int64_t rank) const {
+  const int64_t first = rank * partition_;
+  return std::max<int64_t>(
+      0, std::min(offset_[param + 1], first + partition_) - std::max(offset_[param], first));
+}
+
+int64_t FlatGroup::touched(int64_t rank) const {
+  int64_t sum = 0;
+  for (size_t i = 0; i < size(); ++i)
+    if (within(i, rank) > 0) sum = checked_add(sum, elements(i));
+  return sum;
+}
+
+int64_t FlatGroup::worst_rank() const {
+  std::vector<int64_t> held(static_cast<size_t>(world_));
+  for (size_t i = 0; i < size(); ++i)
+    for (auto [rank, last] = owners(i); rank <= last; ++rank)
+      held[static_cast<size_t>(rank)] += elements(i);
+  return std::ranges::max_element(held) - held.begin();
+}
+
+std::pair<int64_t, int64_t> FlatGroup::owners(size_t param) const {
+  return {offset_[param] / partition_, (offset_[param + 1] - 1) / partition_};
+}
+
+// get_grad_norm_direct, step, _optimizer_step. The gradients are freed once they are flat and fp32.
+StepPeak step_peak(const FlatGroup& group, int64_t rank, DType gradient, const StepPeak& inner) {
+  StepLedger ledger;
+  Value held = ledger.found(checked_mul(group.touched(rank), size_of(gradient)));
+  int tensors = 0;
+  int64_t filled = 0;
+  std::vector<Value> norms;
+  for (size_t i = 0; i < group.size(); ++i) {
+    const int64_t own = group.within(i, rank);
+    if (own == 0) continue;
+    ++tensors;
+    filled += own;
+    const Value wide = ledger.make("aten._to_copy.default", checked_mul(own, size_of(DType::f64)));
+    norms.push_back(ledger.make("aten.linalg_vector_norm.default", size_of(DType::f64)));
+  }
+  norms.clear();
+  Value flat;  // one tensor alone is flat already
+  if (tensors > 1 || filled < group.partition())
+    flat = ledger.make("aten.cat.default", checked_mul(group.partition(), size_of(gradient)));
+  const Value wide =
+      ledger.make("aten._to_copy.default", checked_mul(group.partition(), size_of(DType::f32)));
+  flat.reset();
+  held.reset();
+  ledger.make(inner.at, inner.transient.count());
+  return ledger.peak();
+}
+
+void require_modelled(const Job& job) {
+  const Strategy& s = job.strategy;
+  const auto refuse = [](const std::string& where, const std::string& problem,
+                         const std::string& hint) {
+    throw Error(ErrorKind::not_modelled, where, problem, hint);
+  };
+  if (s.zero == 0)
+    refuse("--framework deepspeed --zero 0", "DeepSpeed's optimizers without ZeRO are not modelled",
+           "give --zero 1 or 2, or use --framework huggingface");
+  if (s.zero == 3)
+    refuse("--zero 3", "DeepSpeed's ZeRO-3, its gathers and prefetches, is not modelled",
+           "use --framework fsdp2, which does the same, or --framework textbook");
+  if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu ||
+      s.offload.parameters != Placement::gpu)
+    refuse("--offload", "ZeRO-Offload's and ZeRO-Infinity's buffers are not modelled",
+           "leave it away, or use --framework textbook");
+  if (size_of(s.precision.weight) != 2 || !s.precision.master || s.precision.autocast)
+    refuse("--precision " + s.precision.name,
+           "only the 16-bit engine with fp32 master weights is modelled",
+           "use --precision mixed-bf16 or mixed-fp16");
+  if (s.precision.gradient != s.precision.weight)
+    refuse("--grad-dtype",
+           "gradients accumulated in another dtype are not modelled: DeepSpeed takes its "
+           "BF16_Optimizer for them in stage 1",
+           "leave data_types.grad_accum_dtype away");
+  if (s.precision.optimizer != DType::f32 || *s.precision.master != DType::f32)
+    refuse("--optimizer-dtype", "16-bit optimizer states are not modelled", "use fp32");
+  if (!s.deepspeed.contiguous_gradients)
+    refuse("contiguous_gradients false",
+           "gradients that are reduced where they are, flattened for "
+           "each bucket, are not modelled",
+           "leave it true");
+  if (s.deepspeed.round_robin_gradients)
+    refuse("round_robin_gradients", "partitions in turns are not modelled", "leave it away");
+  if (job.model.decoder_layers > 0)
+    refuse("--framework deepspeed", "an encoder-decoder is not modelled",
+           "use --framework huggingface");
+  if (job.model.moe.experts > 0 && s.ep > 1)
+    refuse("--ep", "DeepSpeed-MoE is not modelled", "leave it away");
+  if (s.quantization.kind != QuantKind::none)
+    refuse("--quantization", "quantized weights under ZeRO are not modelled",
+           "leave it away, or use --framework huggingface");
+  if (s.data_parallel == DataParallelKind::data_parallel)
+    throw Error(ErrorKind::bad_input, "--data-parallel", "a DeepSpeed engine takes the place of it",
+                "leave it away");
+  if (s.compile) refuse("--compile", "DeepCompile is not modelled", "leave it away");
+  if (s.loss == LossKind::torchtitan_chunked)
+    refuse("--loss torchtitan-chunked", "it runs a backward for each chunk", "use another loss");
+  switch (s.optimizer) {
+    case OptimizerKind::adamw:
+    case OptimizerKind::adam:
+    case OptimizerKind::sgd:
+    case OptimizerKind::sgd_momentum:
+      break;
+    default:
+      refuse("--optimizer " + std::string(to_string(s.optimizer)),
+             "what it does with a flat partition is not modelled",
+             "use adamw, adam, sgd or sgd-momentum");
+  }
+  if (updates_in_backward(s))
+    refuse("--optimizer-in-backward", "ZeRO reduces gradients before they are spent",
+           "leave it away");
+}
+
+std::vector<std::string> assumptions(const Job& job) {
+  const DeepSpeed& d = job.strategy.deepspeed;
+  return {"DeepSpeed 0.19.8, DeepSpeedZeroOptimizer of stage " + std::to_string(job.strategy.zero) +
+              ": reduce_bucket_size " + std::to_string(d.reduce_bucket_size) +
+              (d.overlap_comm.value_or(false) ? ", two buckets (overlap_comm)" : ", one bucket"),
+          "reduce_scatter and use_multi_rank_bucket_allreduce, DeepSpeed's defaults",
+          "one group of parameters; Trainer's two (with and without weight decay) are padded each "
+          "and stepped one after the other"};
+}
+
+std::vector<std::string> not_modelled(const Job&) {
+  return {"DeepSpeed's start (flat copies of the weights) and checkpoint saving"};
+}
+
+}  // namespace memplan::deepspeed

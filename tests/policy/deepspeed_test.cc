@@ -1,0 +1,84 @@
+#include "policy/deepspeed.h"
+
+#include <doctest/doctest.h>
+
+#include "memplan/error.h"
+
+namespace memplan::deepspeed {
+namespace {
+
+TEST_CASE("the flat group is padded to a multiple of two elements a rank") {
+  const FlatGroup group({10, 3, 8}, 4);  // 21 elements: to 24, 6 a rank
+  CHECK(group.partition() == 6);
+  CHECK(group.padded() == 24);
+  CHECK(FlatGroup({8}, 2).padded() == 8);
+  CHECK(FlatGroup({9}, 2).padded() == 12);  // of 4
+}
+
+TEST_CASE("a partition cuts through parameters and keeps whole gradients of them") {
+  const FlatGroup group({10, 3, 8}, 4);  // [0, 10) [10, 13) [13, 21)
+  CHECK(group.within(0, 0) == 6);
+  CHECK(group.within(0, 1) == 4);
+  CHECK(group.within(1, 1) == 2);
+  CHECK(group.within(2, 3) == 3);  // [18, 21), and 3 of padding
+  CHECK(group.owners(0) == std::pair<int64_t, int64_t>(0, 1));
+  CHECK(group.owners(2) == std::pair<int64_t, int64_t>(2, 3));
+  CHECK(group.touched(0) == 10);
+  CHECK(group.touched(1) == 13);
+  CHECK(group.touched(2) == 11);
+  CHECK(group.touched(3) == 8);
+  CHECK(group.worst_rank() == 1);
+}
+
+TEST_CASE("a step has the gradients twice, flat the second time, and once in fp32") {
+  const FlatGroup group({100, 50}, 1);
+  const StepPeak none;
+  const StepPeak peak = step_peak(group, 0, DType::bf16, none);
+  CHECK(peak.at == "aten._to_copy.default");
+  // Norm of the first: 100 elements in fp64. Flat: 150 · 2, then 150 · 4.
+  CHECK(peak.transient == Bytes(150 * 2 + 150 * 4));
+  // One tensor alone is flat already.
+  CHECK(step_peak(FlatGroup({100}, 1), 0, DType::bf16, none).transient == Bytes(100 * 8 + 8));
+  // Once it is fp32 both are gone: 300 bytes less, and the optimizer's own above 600.
+  const StepPeak large = step_peak(group, 0, DType::bf16, {Bytes(1000), "aten._foreach_sqrt"});
+  CHECK(large.transient == Bytes(600 - 300 + 1000));
+  CHECK(large.at == "aten._foreach_sqrt");
+}
+
+TEST_CASE("what of DeepSpeed is not modelled is refused by name") {
+  Job job;
+  Strategy& s = job.strategy;
+  s.framework = Framework::deepspeed;
+  s.precision = parse_precision("mixed-bf16", "");
+  s.zero = 2;
+  CHECK_NOTHROW(require_modelled(job));
+  const auto refused = [](Job changed, std::string_view word) {
+    try {
+      require_modelled(changed);
+      FAIL_CHECK("accepted: " << word);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::not_modelled);
+      CHECK(std::string(error.what()).find(word) != std::string::npos);
+    }
+  };
+  for (const int stage : {0, 3}) {
+    Job other = job;
+    other.strategy.zero = stage;
+    refused(other, "--zero " + std::to_string(stage));
+  }
+  Job other = job;
+  other.strategy.offload.optimizer = Placement::cpu;
+  refused(other, "ZeRO-Offload");
+  other = job;
+  other.strategy.precision.gradient = DType::f32;
+  refused(other, "BF16_Optimizer");
+  other = job;
+  other.strategy.optimizer = OptimizerKind::adam8bit;
+  refused(other, "adam8bit");
+  other = job;
+  other.strategy.deepspeed.contiguous_gradients = false;
+  refused(other, "contiguous_gradients");
+}
+
+}  // namespace
+}  // namespace memplan::deepspeed
