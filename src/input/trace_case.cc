@@ -223,7 +223,7 @@ void read_deepspeed(const JsonNode& node, Draft& draft) {
   s.dp = node.at("world").count();
   if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
   const JsonNode config = node.at("config");
-  refuse_unknown_keys(config, {"bf16", "fp16", "zero_optimization"});
+  refuse_unknown_keys(config, {"bf16", "zero_optimization"});
   const JsonNode zero = config.at("zero_optimization");
   refuse_unknown_keys(zero, {"stage", "reduce_bucket_size", "overlap_comm"});
   s.zero = static_cast<int>(zero.at("stage").count(0, 3));

@@ -113,6 +113,9 @@ void require_modelled(const Job& job) {
   if (s.quantization.kind != QuantKind::none)
     refuse("--quantization", "quantized weights under ZeRO are not modelled",
            "leave it away, or use --framework huggingface");
+  if (s.peft.kind != PeftKind::none)
+    refuse("--peft", "the engine casts adapters to 16 bits, which PEFT keeps in fp32: not modelled",
+           "leave it away, or use --framework huggingface or fsdp2");
   if (s.data_parallel == DataParallelKind::data_parallel)
     throw Error(ErrorKind::bad_input, "--data-parallel", "a DeepSpeed engine takes the place of it",
                 "leave it away");
