@@ -192,7 +192,8 @@ std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
 RankPlan partitioned_rank(Job job, const DeviceMemory& outside) {
   job.data_rank = eager_step(job, Grain::blocks).worst_rank;
   RankPlan rank = rank_plan(job, outside, Replica::alone);
-  if (job.strategy.dp > 1) rank.role = "each at most as the one whose partition touches the most";
+  if (job.strategy.dp > 1)
+    rank.role = "the rank whose partition touches the most, which bounds all";
   return rank;
 }
 
