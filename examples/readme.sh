@@ -13,9 +13,7 @@ mapfile -t commands < <(sed -n '/^```sh$/,/^```$/p' README.md |
 for command in "${commands[@]}"; do
   printf '\n$ %s\n' "$command"
   status=0
-  # Words of the README's own commands; none of them needs quoting.
-  # shellcheck disable=SC2086
-  $command || status=$?
+  eval "$command" || status=$?
   if ((status > 1)); then
     echo "exit code $status" >&2
     exit "$status"

@@ -10,6 +10,7 @@
 #include "cli/job_options.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/padded_batches.h"
 #include "cli/settings.h"
 #include "cli/weights_check.h"
 #include "input/framework_files.h"
@@ -21,13 +22,15 @@
 namespace memplan {
 namespace {
 
-constexpr std::array<OptionRow, 8> kOwn{{
+constexpr std::array<OptionRow, 9> kOwn{{
     {"--request", "FILE", "a report of memplan, or its request: options win over it"},
     {"--megatron-args", "FILE",
      "Megatron-LM's arguments: a list of them, a launch script, or JSON; in place of MODEL"},
     {"--", "ARGUMENTS", "the same arguments themselves, behind everything else"},
     {"--deepspeed", "FILE", "batch, precision, ZeRO and offload of a DeepSpeed configuration"},
     {"--fsdp", "FILE", "the same of accelerate's configuration of FSDP, in JSON"},
+    {"--lengths", "FILE",
+     "lengths of the samples, `TOKENS SAMPLES` a line: answers for the longest"},
     {"--weights", "FILE", "compare the model with a safetensors file, index or folder"},
     {"--explain", "", "every line with its formula, every setting with its origin"},
     {"--get", "POINTER", "values of the JSON report alone: /verdict/fits,/ranks/*/memory/device"},
@@ -109,6 +112,7 @@ struct Asked {
   std::optional<MegatronLaunch> megatron;  // in place of the model
   std::vector<std::string> options;        // on the command line
   bool explain;
+  std::optional<SampleLengths> lengths = {};  // of the samples
 };
 
 Answer answer(const Asked& asked, const Combination& combination) {
@@ -119,7 +123,9 @@ Answer answer(const Asked& asked, const Combination& combination) {
   built.job.explain = asked.explain;
   built.job.options = asked.options;
   out.origins = std::move(built.origins);
+  if (asked.lengths) pad_batches(built.job, *asked.lengths);
   out.plan = combination.values.empty() ? fit(built.job) : predict(built.job);
+  if (asked.lengths) describe_batches(*out.plan, *asked.lengths);
   return out;
 }
 
@@ -198,8 +204,16 @@ int run_fit(const Words& words) {
   const bool explain = options.has("--explain");
   Asked asked{model, model_from, megatron, {}, explain};
   for (const auto& [option, text] : options.given) asked.options.push_back(option);
-  const Combinations combinations =
-      expand_lists(merge(on_command_line(options), in_files(options, request.settings)));
+  std::vector<Given> given = merge(on_command_line(options), in_files(options, request.settings));
+  if (const std::string* file = options.find("--lengths")) {
+    if (megatron)
+      throw Error(ErrorKind::not_modelled, "--lengths",
+                  "Megatron-LM gives every sample --seq-length tokens",
+                  "leave it away; the answer does not depend on the samples");
+    asked.lengths = read_sample_lengths(*file);
+    set_longest_sequence(given, *asked.lengths, *file);
+  }
+  const Combinations combinations = expand_lists(given);
   const Report report{combinations.options, answers(asked, combinations)};
 
   if (const std::string* pointers = options.find("--get")) {

@@ -19,9 +19,9 @@ fit() {  # CODE TEXT OPTIONS…: of a fit that is right but for these
 
 # Commands.
 refuses 2 "did you mean 'fit'?" fti llama3-8b
-refuses 2 "valid: fit, show" frobnicate
+refuses 2 "valid: fit, compare, show" frobnicate
 refuses 2 "a command comes first" --gpu h100-80g
-for later in plan simulate compare; do
+for later in plan simulate; do
   refuses 4 "\`memplan $later\` is not available yet" "$later" x
 done
 
