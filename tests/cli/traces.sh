@@ -17,12 +17,8 @@ traces _optimizers
 traces _quantized   # bitsandbytes on the CPU
 traces _peft        # every method, in four shapes
 traces _versions    # releases of transformers and torch
-<<<<<<< HEAD
 traces _sharded     # fully_shard and parallelize_module: worlds, copies, policies, families, 4-bit weights
-=======
-traces _sharded     # fully_shard and parallelize_module: worlds, policies, families
 traces _deepspeed   # ZeRO 1 and 2
->>>>>>> 69282ff (DeepSpeed's ZeRO 1 and 2 operator by operator: flat group, buckets, what a partition keeps and a step converts)
 # The losses of other programs, every figure exact.
 expect 0 validate "$reference/torch_traces_losses.jsonl" --bound '*:exact=100%'
 # The modules of other programs, every figure exact.
