@@ -32,6 +32,12 @@ struct Job {
   std::vector<std::string> options;
 };
 
+/// Rows of the busiest expert-parallel rank, where the mean of all is `mean`: rounded up.
+int64_t busiest_rows(double expert_imbalance, int64_t mean);
+/// The largest imbalance there can be: a token goes to k different experts, of which a rank holds
+/// experts / ep.
+double most_imbalance(const MoeSpec& moe, int64_t ep);
+
 /// Whose modules a framework trains.
 Implementation implementation_of(Framework framework);
 /// Whether transformers' Trainer runs the step, whose defaults hold then.

@@ -108,6 +108,7 @@ struct StepCost {
 
 struct Limits {
   std::optional<int64_t> micro_batch, sequence, gpus;  ///< unset: none found
+  std::optional<double> expert_imbalance;              ///< the same, and where --ep is 1
 };
 
 /// A change that makes the job fit.

@@ -242,6 +242,8 @@ struct Strategy {
   bool training = true;  ///< false: forward only
 
   int64_t dp = 1, tp = 1, pp = 1, vpp = 1, cp = 1, ep = 1;
+  /// Rows of the busiest expert-parallel rank over the mean of all: 1 where routing is even.
+  double expert_imbalance = 1;
   int zero = 0;
   DataParallelKind data_parallel = DataParallelKind::ddp;
   bool sequence_parallel = false;

@@ -27,7 +27,8 @@ std::vector<std::string_view> known_keys(const std::vector<std::string>& own) {
 std::string as_text(const JsonNode& node, const SettingRow& row) {
   if (node.is_text()) return node.text();
   if (row.value.empty() || node.is_boolean()) return node.boolean() ? "true" : "false";
-  return std::to_string(node.count(0, kMostNumber));
+  const std::string text = node.number_text();
+  return text.find_first_of(".eE") == text.npos ? std::to_string(node.count(0, kMostNumber)) : text;
 }
 
 using PeftField = std::pair<std::string_view, void (*)(const JsonNode&, PeftSpec&)>;

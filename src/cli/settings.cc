@@ -133,6 +133,14 @@ void algorithm(Job& job, std::string_view text, std::string_view where) {
   job.strategy.tree_collectives = text == "tree";
 }
 
+void expert_imbalance(Job& job, std::string_view text, std::string_view where) {
+  double value = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (status != std::errc() || end != text.data() + text.size())
+    bad(where, quoted(text) + " is no number", "1.5 is half more than the mean");
+  job.strategy.expert_imbalance = value;
+}
+
 // Counts once the replicas are known.
 void accumulation(Job&, std::string_view text, std::string_view where) { parse_count(text, where); }
 
@@ -218,6 +226,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--cp", "N", "context parallelism: the sequence is cut (1)", parallel, true,
      count<&Strategy::cp>},
     {"--ep", "N", "expert parallelism, inside dp · cp (1)", parallel, true, count<&Strategy::ep>},
+    {"--expert-imbalance", "F", "rows of the busiest ep rank over the mean of all (1)", parallel,
+     true, expert_imbalance},
     {"--zero", "STAGE", "0 to 3: divide optimizer states, gradients, weights over dp (0)", parallel,
      true, zero},
     {"--data-parallel", "NAME", "ddp, or data-parallel for torch.nn.DataParallel (ddp)", parallel,

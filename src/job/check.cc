@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "memplan/error.h"
 #include "memplan/job.h"
@@ -133,6 +134,25 @@ void check_model_cuts(const Job& job) {
                fmt::format("give 1 to {}", layers));
 }
 
+void check_imbalance(const Job& job) {
+  const Strategy& s = job.strategy;
+  if (s.expert_imbalance == 1) return;
+  constexpr const char* kOption = "--expert-imbalance";
+  if (job.model.bare_parameters || job.model.moe.experts == 0)
+    impossible(kOption, "the model has no experts", "leave it away");
+  if (s.ep == 1)
+    impossible(kOption, "every GPU holds all experts, so that all get the same number of rows",
+               "leave it away, or give --ep");
+  const double most = most_imbalance(job.model.moe, s.ep);
+  if (!(s.expert_imbalance >= 1 && s.expert_imbalance <= most))
+    impossible(
+        kOption,
+        fmt::format("{:g} is no ratio of the busiest rank's rows to the mean", s.expert_imbalance),
+        fmt::format("give 1 to {:g}: a token goes to {} of {} experts, {} to a rank", most,
+                    job.model.moe.experts_per_token, job.model.moe.experts,
+                    job.model.moe.experts / s.ep));
+}
+
 void check_combinations(const Job& job) {
   const Strategy& s = job.strategy;
   if (s.data_parallel == DataParallelKind::data_parallel) {
@@ -185,12 +205,24 @@ void check_combinations(const Job& job) {
 
 }  // namespace
 
+int64_t busiest_rows(double expert_imbalance, int64_t mean) {
+  if (expert_imbalance == 1) return mean;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(mean) * expert_imbalance));
+}
+
+double most_imbalance(const MoeSpec& moe, int64_t ep) {
+  const int64_t local = moe.experts / ep;
+  return static_cast<double>(checked_mul(ep, std::min(local, moe.experts_per_token))) /
+         static_cast<double>(moe.experts_per_token);
+}
+
 std::vector<std::string> check(const Job& job) {
   check_counts(job.strategy);
   check_world(job);
   check_batch(job.strategy);
   check_interleaving(job.strategy);
   check_model_cuts(job);
+  check_imbalance(job);
   check_combinations(job);
 
   std::vector<std::string> warnings;

@@ -68,6 +68,7 @@ class Lowering {
     c.tp = s.tp;
     c.cp = s.cp;
     c.ep = s.ep;
+    c.expert_imbalance = s.expert_imbalance;
     c.sequence_parallel = s.sequence_parallel;
     c.training = s.training;
     c.activation = s.precision.activation;

@@ -147,6 +147,7 @@ struct OpContext {
   int64_t sequence = 0;  ///< s/cp: tokens of one sample on this rank, before sequence parallelism
   int64_t full_sequence = 0;  ///< s: keys and values attention looks at
   int64_t tp = 1, cp = 1, ep = 1;
+  double expert_imbalance = 1;  ///< Strategy's
   bool sequence_parallel = false;
   bool training = true;
   DType activation = DType::bf16;

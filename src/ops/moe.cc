@@ -1,5 +1,6 @@
 #include "ops/moe.h"
 
+#include "memplan/job.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/pointwise.h"
@@ -18,8 +19,9 @@ bool expert_param(Graph& g, std::string name, std::initializer_list<int64_t> sha
 TensorId grouped(Graph& g, TensorId x, int64_t in, int64_t out, bool trained,
                  std::string_view output) {
   const int64_t copies = g.elements(x) / in;
-  const double flops =
-      2.0 * static_cast<double>(copies) * static_cast<double>(in) * static_cast<double>(out);
+  // The busiest rank's; what it multiplies beyond the mean, other ranks do not.
+  const double flops = 2.0 * static_cast<double>(copies) / g.context.expert_imbalance *
+                       static_cast<double>(in) * static_cast<double>(out);
   const TensorId y =
       g.add({.kind = "grouped_linear",
              .name = output,
@@ -35,6 +37,14 @@ void dispatch_comm(Graph& g, TensorId copies) {
   const Bytes bytes = g.tensors[static_cast<size_t>(copies)].bytes();
   g.comm(Collective::all_to_all, CommGroup::expert_parallel, false, bytes);
   if (g.grad(copies)) g.comm(Collective::all_to_all, CommGroup::expert_parallel, true, bytes);
+}
+
+// The rows that the busiest rank receives for those it sends, or the reverse.
+TensorId exchange(Graph& g, TensorId rows, std::string_view name, int64_t elements) {
+  dispatch_comm(g, rows);
+  if (g.context.expert_imbalance == 1) return rows;
+  return g.add({.kind = "all_to_all", .name = name}, name, elements, g.context.activation,
+               g.grad(rows));
 }
 
 }  // namespace
@@ -55,11 +65,13 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
                               checked_mul(tokens, spec.count), DType::f32, g.grad(logits));
   if (g.grad(logits)) g.save(soft);
 
-  // Dispatch: per_token copies of every token, spread evenly over the expert-parallel group.
+  // Dispatch: per_token copies of every token, spread over the expert-parallel group.
+  const int64_t copies = checked_mul(tokens, spec.per_token);
   const TensorId sent = g.add({.kind = "permute", .name = "dispatch"}, "dispatched tokens",
-                              product({tokens, spec.per_token, spec.width}), dtype, g.grad(x));
-  dispatch_comm(g, sent);
-  const TensorId in = enter_tensor_parallel(g, sent);
+                              checked_mul(copies, spec.width), dtype, g.grad(x));
+  const int64_t busiest = busiest_rows(g.context.expert_imbalance, copies);
+  const TensorId in = enter_tensor_parallel(
+      g, exchange(g, sent, "received tokens", checked_mul(busiest, spec.width)));
 
   const int64_t tp = g.context.tp;
   const int64_t ffn = ceil_div(spec.ffn, tp);
@@ -88,10 +100,10 @@ TensorId experts(Graph& g, TensorId x, const Experts& spec) {
       leave_tensor_parallel(g, grouped(g, middle, ffn, h, down_trained, "expert down"));
 
   // Combine: the copies come home and are weighted by their probability.
-  dispatch_comm(g, down);
+  const TensorId home = exchange(g, down, "returned tokens", g.elements(sent));
   const TensorId out = g.add({.kind = "combine", .name = "combine"}, "expert output",
-                             checked_mul(tokens, h), dtype, g.grad(down) || g.grad(soft));
-  if (g.grad(soft)) g.save(down);
+                             checked_mul(tokens, h), dtype, g.grad(home) || g.grad(soft));
+  if (g.grad(soft)) g.save(home);
   return out;
 }
 

@@ -20,9 +20,9 @@ struct Experts {
   std::string_view activation = "silu";
 };
 
-/// x: [stream tokens, width], already normalised. Routing is taken as balanced: every rank of the
-/// expert-parallel group receives as many token copies as it sends. Keeps the router's softmax
-/// (fp32), the permuted copies, and each expert's activations; two all-to-alls forward, two
+/// x: [stream tokens, width], already normalised. Of the rank of the expert-parallel group that
+/// receives OpContext::expert_imbalance times as many token copies as it sends. Keeps the router's
+/// softmax (fp32), the permuted copies, and each expert's activations; two all-to-alls forward, two
 /// backward. Returns [stream tokens, width].
 TensorId experts(Graph& g, TensorId x, const Experts& spec);
 

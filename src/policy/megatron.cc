@@ -8,6 +8,7 @@
 #include "memplan/error.h"
 #include "ops/aten/session.h"
 #include "policy/pytorch.h"
+#include "policy/routing.h"
 
 namespace memplan::megatron {
 namespace {
@@ -229,7 +230,7 @@ std::vector<std::string> assumptions(const Job& job) {
   const int64_t vocab = padded_vocabulary(job);
   if (vocab != job.model.vocab)
     out.push_back(fmt::format("the vocabulary is padded from {} to {}", job.model.vocab, vocab));
-  if (job.model.moe.experts > 0) out.push_back("tokens spread evenly over the experts");
+  if (job.model.moe.experts > 0) out.push_back(routing_text(job.strategy));
   if (!m.local && m.attention == MegatronSpec::Attention::automatic)
     out.push_back("attention by the backend that Transformer Engine prefers on this GPU");
   return out;

@@ -4,6 +4,7 @@
 
 #include "memplan/error.h"
 #include "ops/optimizer.h"
+#include "policy/routing.h"
 
 namespace memplan::textbook {
 
@@ -104,8 +105,7 @@ std::vector<std::string> assumptions(const Job& job) {
           "attention is unfused, as in the paper: its scores cost s² (--attention flash "
           "keeps none)");
   }
-  if (job.model.moe.experts > 0 && !job.model.bare_parameters)
-    out.push_back("tokens are routed evenly over the experts");
+  if (job.model.moe.experts > 0 && !job.model.bare_parameters) out.push_back(routing_text(s));
   if (job.model.decoder_layers > 0 && !job.model.bare_parameters)
     out.push_back("encoder and decoder sequences are equally long");
   return out;

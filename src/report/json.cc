@@ -185,7 +185,8 @@ Json to_json(const Plan& plan) {
   out["step"] = to_json(plan.step);
   out["limits"] = {{"micro_batch", optional(plan.limits.micro_batch)},
                    {"sequence", optional(plan.limits.sequence)},
-                   {"gpus", optional(plan.limits.gpus)}};
+                   {"gpus", optional(plan.limits.gpus)},
+                   {"expert_imbalance", optional(plan.limits.expert_imbalance)}};
   out["assumptions"] = plan.assumptions;
   out["not_modelled"] = plan.not_modelled;
   out["warnings"] = plan.warnings;

@@ -38,6 +38,7 @@ std::vector<Setting> settings_of(const Job& job) {
       {"vpp", s.vpp},
       {"cp", s.cp},
       {"ep", s.ep},
+      {"expert_imbalance", s.expert_imbalance},
       {"zero", int64_t{s.zero}},
       {"data_parallel", name(s.data_parallel)},
       {"sequence_parallel", s.sequence_parallel},
@@ -112,6 +113,7 @@ std::string setting_text(const SettingValue& value) {
     std::string operator()(std::monostate) const { return "-"; }
     std::string operator()(bool b) const { return b ? "true" : "false"; }
     std::string operator()(int64_t n) const { return fmt::format("{}", n); }
+    std::string operator()(double n) const { return fmt::format("{}", n); }
     std::string operator()(const std::string& text) const { return text; }
   };
   return std::visit(Visitor(), value);

@@ -11,7 +11,7 @@
 
 namespace memplan {
 
-using SettingValue = std::variant<std::monostate, bool, int64_t, std::string>;
+using SettingValue = std::variant<std::monostate, bool, int64_t, double, std::string>;
 
 struct Setting {
   std::string_view key;  ///< the option's name with '_' for '-': "micro_batch" of --micro-batch

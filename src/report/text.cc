@@ -212,6 +212,9 @@ std::string limits(const Plan& plan, const TextStyle& style) {
   if (plan.limits.gpus)
     add(fmt::format("{} GPU{} at least", format_count(*plan.limits.gpus),
                     *plan.limits.gpus == 1 ? "" : "s"));
+  const auto& imbalance = plan.limits.expert_imbalance;  // said where there can be more
+  if (imbalance && *imbalance + 0.01 <= most_imbalance(plan.job.model.moe, plan.job.strategy.ep))
+    add(fmt::format("expert imbalance {:g}", *imbalance));
   if (out.empty()) return {};
   return paint("Limits", Ink::bold, style.color) + "  " + out + " (each with all else as it is)\n";
 }

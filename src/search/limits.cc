@@ -1,5 +1,6 @@
 #include "search/limits.h"
 
+#include <cmath>
 #include <numeric>
 
 #include "search/variation.h"
@@ -57,15 +58,34 @@ std::optional<int64_t> fewest_gpus(const Job& job) {
   return good * step * job.strategy.world() / job.strategy.dp;
 }
 
+// In steps of a hundredth.
+std::optional<double> most_imbalanced(const Job& job) {
+  if (job.strategy.ep == 1 || job.model.moe.experts == 0) return std::nullopt;
+  const double most = most_imbalance(job.model.moe, job.strategy.ep);
+  const auto steps = static_cast<int64_t>(std::floor((most - 1) * 100 + 1e-9));
+  const auto at = [](int64_t n) { return 1 + static_cast<double>(n - 1) / 100; };
+  const auto found = largest(steps + 1, [&](int64_t n) {
+    Job changed = job;
+    changed.strategy.expert_imbalance = at(n);
+    return surely_fits(changed);
+  });
+  if (!found) return std::nullopt;
+  return at(*found);
+}
+
 }  // namespace
 
 Limits find_limits(const Job& job) {
-  if (job.model.bare_parameters) return {std::nullopt, std::nullopt, fewest_gpus(job)};
   Limits limits;
+  if (job.model.bare_parameters) {
+    limits.gpus = fewest_gpus(job);
+    return limits;
+  }
   // Forward-only textbook jobs keep no activations: no batch or sequence is too large.
   if (job.strategy.training) {
     limits.micro_batch = largest_micro_batch(job);
     limits.sequence = longest_sequence(job);
+    limits.expert_imbalance = most_imbalanced(job);
   }
   limits.gpus = fewest_gpus(job);
   return limits;

@@ -46,6 +46,17 @@ refuses 2 "is no memory of a GPU" fit llama3-8b --gpu-memory 0
 refuses 2 "with its unit" fit llama3-8b --gpu-memory 24
 fit 2 "is not a size" --network 400Gbit
 
+# Routing.
+moe=(fit mixtral-8x7b --gpu h100-80g --gpus 64)
+refuses 2 "--expert-imbalance: 'x' is no number" "${moe[@]}" --ep 8 --expert-imbalance x
+refuses 2 "--expert-imbalance: '' is no number" "${moe[@]}" --ep 8 --expert-imbalance ""
+refuses 2 "'1e999' is no number" "${moe[@]}" --ep 8 --expert-imbalance 1e999
+for factor in 0.99 -1 nan inf 4.01; do
+  refuses 2 "give 1 to 4: a token goes to 2 of 8 experts, 1 to a rank" "${moe[@]}" --ep 8 --expert-imbalance $factor
+done
+refuses 2 "every GPU holds all experts" "${moe[@]}" --expert-imbalance 2
+fit 2 "--expert-imbalance: the model has no experts" --expert-imbalance 2
+
 # Counts.
 for option in --tp --pp --vpp --cp --ep --dp --gpus --gpus-per-node --micro-batch --global-batch --seq; do
   fit 2 "$option: '8.5' is not a whole number" $option 8.5

@@ -42,4 +42,25 @@ refuses 4 "recomputing layernorm is not modelled" --megatron-args "$files/deepse
   --gpu h100-80g --gpus 8 -- --recompute-modules layernorm
 refuses 4 "has no layers like gemma2's" gemma2-9b --framework megatron --gpu h100-80g
 
+# The busiest expert-parallel rank gets half of 2048 · 2 rows more. Of each its 8 layers keep the input
+# of fc1 (h 1024) and of fc2 (f 2688) and the output of fc1 (2 · f) in bf16, and its probability.
+moe=(fit --gpu h100-80g --gpus 16 --get /ranks/0/memory/activations --expert-imbalance)
+words=(--num-layers 8 --hidden-size 1024 --num-attention-heads 16 --seq-length 2048 --max-position-embeddings 2048
+  --micro-batch-size 1 --global-batch-size 16 --bf16 --num-experts 16 --moe-router-topk 2 --moe-grouped-gemm
+  --expert-model-parallel-size 8 --moe-token-dispatcher-type alltoall --vocab-size 32000
+  --tokenizer-type NullTokenizer --swiglu --disable-bias-linear)
+expect 0 "${moe[@]}" 1 -- "${words[@]}"
+even=$out
+expect 0 "${moe[@]}" 1.5 -- "${words[@]}"
+checks=$((checks + 1))
+kept=$((8 * 2048 * 2 * (1024 + 2688 + 2 * 2688 + 1)))
+((out - even == kept)) || complain "$((out - even)) more bytes, not $kept"
+# Experts that are filled up to their capacity get no more.
+full=(--moe-expert-capacity-factor 1 --moe-pad-expert-input-to-capacity)
+expect 0 "${moe[@]}" 1 -- "${words[@]}" "${full[@]}"
+even=$out
+expect 0 "${moe[@]}" 1.5 -- "${words[@]}" "${full[@]}"
+checks=$((checks + 1))
+[[ $out == "$even" ]] || complain "padded experts got more rows"
+
 finish

@@ -52,6 +52,26 @@ TEST_CASE("expert parallelism divides the experts, not the router, and sends cop
   CHECK(backward == 2);
 }
 
+TEST_CASE("the busiest rank keeps more rows of its experts, and no more of what comes home") {
+  Probe probe;
+  probe.context.ep = 4;
+  probe.context.expert_imbalance = 1.5;
+  Graph g = probe.graph();
+  experts(g, g.input("x", 32 * 8, DType::bf16), small());
+  const int64_t copies = 32 * 2, busiest = 96;
+  const int64_t router = 32 * 8 * 2 + 32 * 4 * 4;
+  const int64_t in = busiest * 8 * 2, inside = 4 * busiest * 16 * 2;
+  CHECK(held(g) == router + in + inside + copies * 8 * 2);
+  // The work of all ranks together stays what it was.
+  double flops = 0, even = 0;
+  for (const Op& op : g.ops) flops += op.flops;
+  probe.context.expert_imbalance = 1;
+  Graph balanced = probe.graph();
+  experts(balanced, balanced.input("x", 32 * 8, DType::bf16), small());
+  for (const Op& op : balanced.ops) even += op.flops;
+  CHECK(flops == doctest::Approx(even));
+}
+
 TEST_CASE("tensor parallelism cuts each expert's width whichever way its matrices lie") {
   for (const bool transposed : {false, true}) {
     Probe probe;

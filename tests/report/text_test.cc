@@ -105,7 +105,7 @@ TEST_CASE("many kinds of traffic: the largest stand alone, the rest together") {
 
 TEST_CASE("limits, suggestions and notes") {
   Plan plan = hand_made();
-  plan.limits = {4, 2048, 1};
+  plan.limits = {4, 2048, 1, {}};
   plan.suggestions = {{"--zero 1", "more traffic", kGiB * 6}};
   plan.warnings = {"mind this"};
   plan.assumptions = {"a", "b"};

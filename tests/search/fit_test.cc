@@ -42,6 +42,25 @@ TEST_CASE("limits are tight: one more does not fit") {
   };
   CHECK(fits_sequence(*limits.sequence));
   CHECK_FALSE(fits_sequence(*limits.sequence + 1));
+  CHECK_FALSE(limits.expert_imbalance.has_value());  // no experts
+}
+
+TEST_CASE("the largest imbalance of experts is tight, and none is larger than there can be") {
+  Job job = small_moe(4, 4);  // one of four experts to a rank, two for each token: at most 2
+  CHECK(most_imbalance(job.model.moe, 4) == 2);
+  CHECK(most_imbalance(job.model.moe, 2) == 2);
+  CHECK(most_imbalance(job.model.moe, 1) == 1);
+  CHECK(find_limits(job).expert_imbalance == 2.0);
+  job.strategy.expert_imbalance = 1.5;
+  job.cluster.gpu = custom_gpu(predict(job).verdict.expected);
+  const std::optional<double> most = find_limits(job).expert_imbalance;
+  REQUIRE(most.has_value());
+  CHECK(*most >= 1.5);
+  job.strategy.expert_imbalance = *most;
+  CHECK(surely_fits(job));
+  job.strategy.expert_imbalance = *most + 0.01;
+  CHECK_FALSE(surely_fits(job));
+  CHECK(busiest_rows(1.5, 3) == 5);
 }
 
 TEST_CASE("the fewest GPUs under ZeRO are found exactly") {

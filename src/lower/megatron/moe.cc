@@ -1,5 +1,6 @@
 // MoELayer with its router, token dispatchers and experts (core/transformer/moe/{moe_layer,router,
-// token_dispatcher,experts}.py, 0.18). Routing is taken as even: every expert gets as many tokens.
+// token_dispatcher,experts}.py, 0.18). The experts of a rank share its rows evenly; the rank is the
+// busiest of its group, by Strategy::expert_imbalance.
 #include <algorithm>
 #include <cmath>
 
@@ -28,17 +29,33 @@ Tensor route(const Walk& w, const Params& p, const Tensor& tokens) {
   return mcore::scatter_chosen(to(scores, dtype), w.model().moe.experts_per_token);
 }
 
-// Rows that a rank sends: a copy of each token for each of its experts, or what an expert's
-// capacity lets through (moe_utils.py, get_capacity).
+// Copies of tokens that an expert takes from a rank that has `all` of them (moe_utils.py,
+// get_capacity).
+int64_t capacity(const Walk& w, int64_t all) {
+  const double each = static_cast<double>(all) / static_cast<double>(w.model().moe.experts);
+  return static_cast<int64_t>(std::ceil(each * w.strategy().megatron.capacity_factor));
+}
+
+// Rows that a rank sends: a copy of each token for each of its experts, or what their capacity lets
+// through.
 int64_t copies_of(const Walk& w, int64_t tokens) {
   const MoeSpec& moe = w.model().moe;
   const MegatronSpec& m = w.strategy().megatron;
   const int64_t all = checked_mul(tokens, moe.experts_per_token);
   if (m.capacity_factor <= 0) return all;
-  const double each = static_cast<double>(all) / static_cast<double>(moe.experts);
-  const auto capacity = static_cast<int64_t>(std::ceil(each * m.capacity_factor));
-  const int64_t most = checked_mul(capacity, moe.experts);
+  const int64_t most = checked_mul(capacity(w, all), moe.experts);
   return m.pad_to_capacity ? most : std::min(most, all);
+}
+
+// Rows that reach a rank which sends `sent`: no more than its experts' capacity lets through of
+// what all ranks send.
+int64_t rows_received(const Walk& w, int64_t tokens, int64_t sent) {
+  const Strategy& s = w.strategy();
+  const MegatronSpec& m = s.megatron;
+  if (m.capacity_factor <= 0) return busiest_rows(s.expert_imbalance, sent);
+  if (m.pad_to_capacity) return sent;
+  const int64_t all = checked_mul(tokens, w.model().moe.experts_per_token);
+  return std::min(busiest_rows(s.expert_imbalance, sent), capacity(w, all) * w.model().moe.experts);
 }
 
 // act(fc1)·probability, operator by operator (experts.py, bias_act_func; mlp.py).
@@ -97,7 +114,7 @@ Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tenso
   const int64_t ranks = checked_mul(expert_tp(s), s.ep);
   const Tensor all_probabilities = mcore::gather_rows(probabilities, ranks);
   const Tensor all = mcore::gather_rows(tokens, ranks, w.group.buffer);
-  const int64_t rows = copies_of(w, all.size(0)) / s.ep;
+  const int64_t rows = rows_received(w, all.size(0), copies_of(w, all.size(0))) / s.ep;
   const Tensor own = mcore::permute(all, rows);
   const Tensor weights = slice(reshape(all_probabilities, {all_probabilities.elements(), 1}), 0, 0,
                                std::min(rows, all_probabilities.elements()));
@@ -110,12 +127,13 @@ Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tenso
 Tensor by_all_to_all(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
   const Strategy& s = w.strategy();
   const int64_t sent = copies_of(w, tokens.size(0));
+  const int64_t received = rows_received(w, tokens.size(0), sent);
   const int64_t local = w.model().moe.experts / s.ep;
   Tensor rows = mcore::permute(tokens, sent);
   Tensor weights = mcore::permute(reshape(probabilities, {probabilities.elements(), 1}), sent);
   if (s.ep > 1) {
-    rows = mcore::all_to_all(rows, sent);
-    weights = mcore::all_to_all(weights, sent);
+    rows = mcore::all_to_all(rows, received);
+    weights = mcore::all_to_all(weights, received);
   }
   rows = mcore::gather_rows(rows, expert_tp(s));
   weights = mcore::gather_rows(weights, expert_tp(s));
