@@ -24,7 +24,11 @@ Bytes most_gradients(const EagerStep& s) {
   return std::max({s.forward.gradients, s.backward.gradients, s.step.gradients, s.spent});
 }
 
-constexpr std::array<Figure<EagerStep>, 13> kStepFigures{{
+FigureValue first(const EagerStep& s, Bytes peak) {
+  return FigureValue((peak - s.made_by_step).count());
+}
+
+constexpr std::array<Figure<EagerStep>, 18> kStepFigures{{
     {"parameters", [](const EagerStep& s) { return FigureValue(s.parameters); }},
     {"trainable", [](const EagerStep& s) { return FigureValue(s.trainable); }},
     {"optimizer", [](const EagerStep& s) { return FigureValue(s.optimizer.count()); }},
@@ -38,6 +42,11 @@ constexpr std::array<Figure<EagerStep>, 13> kStepFigures{{
     {"peak_at.backward", [](const EagerStep& s) { return FigureValue(s.backward.at); }},
     {"peak.step", [](const EagerStep& s) { return FigureValue(s.step.bytes.count()); }},
     {"peak_at.step", [](const EagerStep& s) { return FigureValue(s.step.at); }},
+    {"phase.initial", [](const EagerStep& s) { return first(s, s.resident); }},
+    {"phase.first.forward", [](const EagerStep& s) { return first(s, s.forward.bytes); }},
+    {"phase.first.backward", [](const EagerStep& s) { return first(s, s.backward.bytes); }},
+    {"phase.first.step", [](const EagerStep& s) { return FigureValue(s.step.bytes.count()); }},
+    {"phase.between", [](const EagerStep& s) { return FigureValue(s.resident.count()); }},
 }};
 
 constexpr std::array<Figure<ParameterCounts>, 2> kSizeFigures{{
@@ -130,6 +139,16 @@ Job walked(Job job) {
   return job;
 }
 
+void fill_step(const Job& job, const Asked& figures) {
+  Asked of_step;
+  for (const AskedFigure& asked : figures)
+    if (asked.figure->figure == "phase.evaluation")
+      asked.figure->predicted = FigureValue(eager_evaluation(job).bytes.count());
+    else
+      of_step.push_back(asked);
+  fill_all(eager_step(job), kStepFigures, of_step);
+}
+
 // An interval, which torch.compile gives, stands for its upper end where it is as narrow as this.
 constexpr int64_t kNarrowPercent = 5;
 
@@ -159,7 +178,7 @@ void answer(const MeasuredCase& one, Answered by, const Asked& figures) {
     if (by == Answered::by_size)
       fill_all(count_job_parameters(*job), kSizeFigures, figures);
     else if (by == Answered::by_step)
-      fill_all(eager_step(walked(*job)), kStepFigures, figures);
+      fill_step(walked(*job), figures);
     else
       fill_plan(one_answer(predict(*job)), figures);
   } catch (const Error& error) {

@@ -20,6 +20,7 @@
 #include "lower/huggingface/versions.h"
 #include "lower/program.h"
 #include "lower/torchtune/torchtune.h"
+#include "memplan/error.h"
 #include "ops/aten/offload.h"
 #include "ops/optimizer.h"
 #include "policy/deepspeed.h"
@@ -74,6 +75,7 @@ class Step {
     model_.emplace(session_, job_, program_, folded);
     place_parameters();
     place_states();
+    out_.resident = Bytes(session_.ledger.live()) - out_.gradients;
     hf::Forward f = start();
     Tensor loss, logits;
     session_.ledger.enter(Phase::forward);
@@ -114,6 +116,19 @@ class Step {
     f.outputs.clear();
     step();
     return std::move(out_);
+  }
+
+  EagerPeak evaluation() {
+    model_.emplace(session_, job_, program_, layers_ == Layers::folded && !family_.after_layer);
+    place_parameters();
+    place_states();
+    hf::Forward f = start();
+    const aten::NoGrad no_grad(session_);
+    Tensor loss, logits;
+    session_.ledger.enter(Phase::forward);
+    forward(f, loss, logits);
+    session_.ledger.leave();
+    return peak(Phase::forward);
   }
 
   ParamSet unreached() const { return model_->unreached(); }
@@ -215,6 +230,9 @@ class Step {
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     if (offloaded) out_.host.pageable = std::exchange(out_.optimizer, Bytes(0));
     out_.buffers = Bytes(family_.buffers(job_));
+    // DeepSpeed makes its states beforehand (initialize_optimizer_states), torch with the first
+    // step.
+    if (!zero_) out_.made_by_step = out_.optimizer;
     fixed_ = (out_.weights + peft_buffers_).count();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
       session_.ledger.add(b.count());
@@ -409,21 +427,22 @@ class Step {
       for (size_t i = 0; i < w.params->size(); ++i) w.params->leaf(i).grad.reset();
   }
 
+  EagerPeak peak(Phase phase) const {
+    const aten::Peak& peak = session_.ledger.peak(phase);
+    return {Bytes(peak.level.bytes),     out_.gradients + Bytes(peak.level.gradients),
+            Bytes(peak.level.kept),      Bytes(peak.level.unsharded),
+            Bytes(peak.level.gathering), Bytes(peak.level.reducing),
+            std::string(peak.at)};
+  }
+
   void step() {
     session_.drop_required();
     inputs_embeds_.reset();
     session_.ledger.enter(Phase::step);
     session_.ledger.leave();
-    const auto of = [&](Phase phase) {
-      const aten::Peak& peak = session_.ledger.peak(phase);
-      return EagerPeak{Bytes(peak.level.bytes),     out_.gradients + Bytes(peak.level.gradients),
-                       Bytes(peak.level.kept),      Bytes(peak.level.unsharded),
-                       Bytes(peak.level.gathering), Bytes(peak.level.reducing),
-                       std::string(peak.at)};
-    };
-    out_.forward = of(Phase::forward);
-    out_.backward = of(Phase::backward);
-    out_.step = of(Phase::step);
+    out_.forward = peak(Phase::forward);
+    out_.backward = peak(Phase::backward);
+    out_.step = peak(Phase::step);
     out_.certain = Bytes(session_.ledger.certain());
     if (role_ == Replica::other || (sharded_ && fsdp2::offloads(s_))) return;
     const StepPeak peak = zero_ ? zero_step() : optimizer_step(s_, step_params_, job_.backend);
@@ -470,6 +489,26 @@ EagerStep eager_step(const Job& job, Grain grain, Layers layers, Replica replica
   EagerStep out = step.run();
   const ParamSet idle = step.unreached();
   return idle.empty() ? out : Step(job, grain, layers, replica, idle).run();
+}
+
+EagerPeak eager_evaluation(const Job& job, Grain grain) {
+  const Strategy& s = job.strategy;
+  const bool own_code = job.model.implementation != Implementation::transformers || s.compile ||
+                        s.loss != LossKind::cross_entropy || s.kernels != KernelKind::eager ||
+                        s.data_parallel == DataParallelKind::data_parallel;
+  if (own_code)
+    throw Error(ErrorKind::not_modelled, "", "evaluation is not modelled for this program");
+  Job evaluating = job;
+  Strategy& e = evaluating.strategy;
+  evaluating.model.dropout = {};
+  e.peft.dropout = 0;
+  e.recompute = Recompute::none;  // only while a module trains (GradientCheckpointingLayer)
+  e.global_batch = checked_mul(e.micro_batch, e.dp);
+  pytorch::require_modelled(evaluating);
+  hf::require_modelled_release(evaluating);
+  Step trained(evaluating, grain, Layers::folded, Replica::alone, {});
+  trained.run();  // for the parameters that have states
+  return Step(evaluating, grain, Layers::folded, Replica::alone, trained.unreached()).evaluation();
 }
 
 }  // namespace memplan

@@ -31,8 +31,11 @@ struct EagerStep {
   HostMemory host;    ///< FSDP2's CPU offload
   Bytes activations;  ///< at the end of forward: all that is none of the above
   int64_t worst_rank = 0;  ///< under ZeRO 1 and 2: keeps the most gradients for its step
-  Bytes spent;             ///< the largest gradient that an update in backward spends
-  Bytes certain;           ///< the highest moment that torch.compile cannot avoid
+  /// Between two steps: weights, states, buffers and buckets. Of them, what exists only from the
+  /// first optimizer step on.
+  Bytes resident, made_by_step;
+  Bytes spent;     ///< the largest gradient that an update in backward spends
+  Bytes certain;   ///< the highest moment that torch.compile cannot avoid
   Bytes operands;  ///< of them, what torch.compile cannot avoid to keep: what kernels of their own
                    ///< read in backward, and all that is kept outside of what it compiles
   EagerPeak forward, backward, step;
@@ -53,5 +56,10 @@ enum class Replica : uint8_t { alone, first, other };
 /// Frameworks `pytorch` and `huggingface`. Throws Error{bad_input, not_modelled, too_large}.
 EagerStep eager_step(const Job& job, Grain grain = Grain::requested, Layers layers = Layers::folded,
                      Replica replica = Replica::alone);
+
+/// The highest moment of a forward in eval() mode under no_grad between two steps, on a micro-batch
+/// like those of training. Throws as eager_step does, and Error{not_modelled} where other code runs
+/// then than in training.
+EagerPeak eager_evaluation(const Job& job, Grain grain = Grain::requested);
 
 }  // namespace memplan

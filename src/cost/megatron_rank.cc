@@ -15,6 +15,7 @@ namespace {
 
 using namespace megatron;  // NOLINT: this file puts its parts together
 
+constexpr const char* kMoves = "into the buffers";
 constexpr const char* kTape = "autograd's tape, module by module";
 
 // A moment of the step, above the rank's states.
@@ -151,20 +152,33 @@ class Ranks {
     return sum;
   }
 
-  // The stage's parameters in the order of registration, by buffer.
-  std::vector<BufferGroup> parameters(int64_t stage, States& states) const {
+  bool holds(const Chunk& chunk, const Run& run, int64_t layer) const {
+    const BlockPart part = block(run.block).part;
+    if (part == BlockPart::embedding) return chunk.embedding;
+    if (part == BlockPart::head) return chunk.head;
+    return layer >= chunk.layers.first && layer < chunk.layers.first + chunk.layers.count;
+  }
+
+  // The stage's parameters in the order of registration, by buffer; of one chunk alone, or of all.
+  std::vector<BufferGroup> parameters(int64_t stage, const Chunk* chunk = nullptr) const {
     std::vector<BufferGroup> out(2);
     out[0].ranks = data_ranks(s_, ParamGroup::dense);
     out[1].ranks = data_ranks(s_, ParamGroup::expert);
     for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
-      for (int64_t i = 0; i < run.count; ++i)
+      for (int64_t i = 0; i < run.count; ++i) {
+        if (chunk != nullptr && !holds(*chunk, run, run.first_layer + i)) continue;
         for (const RankParam& p : rank_params(block(run.block).graph, job_, 1))
-          for (int64_t copy = 0; copy < p.experts; ++copy) {
-            const int64_t n = p.sizes.elements();
-            out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(n);
-            states.parameters = checked_add(states.parameters, n);
-          }
+          for (int64_t copy = 0; copy < p.experts; ++copy)
+            out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(p.sizes.elements());
+      }
     return out;
+  }
+
+  Bytes initialisation(int64_t stage, std::span<const Chunk> chunks) const {
+    std::vector<BufferGroup> groups;
+    for (const Chunk& chunk : chunks)
+      for (BufferGroup& group : parameters(stage, &chunk)) groups.push_back(std::move(group));
+    return initialisation_peak(job_, groups);
   }
 
   RankPlan rank(int64_t stage) {
@@ -173,14 +187,19 @@ class Ranks {
     out.rank = stage * out.count;
     out.pipeline_stage = stage;
     if (s_.pp > 1) out.role = fmt::format("stage {}", stage);
-    const StateMemory states = state_memory(job_, parameters(stage, out.states));
+    const std::vector<BufferGroup> groups = parameters(stage);
+    for (const BufferGroup& group : groups)
+      for (int64_t n : group.elements)
+        out.states.parameters = checked_add(out.states.parameters, n);
+    const StateMemory states = state_memory(job_, groups);
     out.states.trainable = out.states.parameters;
     out.states.weights = states.weights;
     out.states.gradients = states.gradients;
     out.states.optimizer = states.optimizer;
 
+    const std::vector<Chunk> own = stage_chunks(job_, stage);
     std::vector<ChunkMemory> chunks;
-    for (const Chunk& chunk : stage_chunks(job_, stage)) chunks.push_back(walk(chunk));
+    for (const Chunk& chunk : own) chunks.push_back(walk(chunk));
     const int64_t group = s_.megatron.micro_batch_group > 0 ? s_.megatron.micro_batch_group : s_.pp;
     const PipelineShape shape{s_.pp, s_.vpp, s_.micro_batches()};
     const StepMemory step = Player(chunks, messages(chunks)).play(chunk_order(shape, stage, group));
@@ -197,6 +216,7 @@ class Ranks {
                          {},
                          "core/utils.py, GlobalMemoryBuffer"});
     fill(out, states, step, buffers);
+    start(out, initialisation(stage, own), states.made_by_step);
     return out;
   }
 
@@ -243,6 +263,36 @@ class Ranks {
     line(Holder::activations, "kept by autograd", m.activations);
     line(Holder::transient, "temporaries and gradients of activations", m.transient);
     out.lines.insert(out.lines.end(), buffers.begin(), buffers.end());
+  }
+
+  // What comes before the steady step. Where it is the highest, the rank's memory is that moment's.
+  void start(RankPlan& out, Bytes made, Bytes made_by_step) const {
+    RankMemory& m = out.memory;
+    const Bytes beyond = m.device - m.reserved;
+    const Bytes first = std::max(out.phases[0].allocated, out.phases[1].allocated) - made_by_step;
+    const PhasePeak& left = out.phases[2];
+    const bool step = left.allocated > first;
+    const PhasePeak& most =
+        out.phases[0].allocated > out.phases[1].allocated ? out.phases[0] : out.phases[1];
+    const Bytes allocated = std::max(first, left.allocated);
+    out.phases.push_back({"initialisation", made, made, made + beyond, kMoves});
+    out.phases.push_back(
+        {"first step", allocated, allocated, allocated + beyond, step ? left.at : most.at});
+    if (made <= m.allocated) return;
+    m.optimizer = m.activations = m.buffers = Bytes(0);
+    m.transient = made - m.weights - m.gradients;
+    m.allocated = m.reserved = made;
+    m.device = made + beyond;
+    out.peak_phase = "initialisation";
+    out.peak_operator = kMoves;
+    std::erase_if(out.lines, [](const LedgerLine& line) {
+      return line.holder != Holder::weights && line.holder != Holder::gradients;
+    });
+    out.lines.push_back({Holder::transient,
+                         "parameters that have not moved into the buffers",
+                         m.transient,
+                         {},
+                         "core/distributed/param_and_grad_buffer.py"});
   }
 
   struct Walked {

@@ -353,6 +353,9 @@ std::vector<Measurement> read_figures(const JsonNode& line) {
     out.push_back({std::string("peak.") + phase, bytes(peaks.at(phase))});
     out.push_back({std::string("peak_at.") + phase, operators.at(phase).text()});
   }
+  if (const auto phases = line.find("phases"))
+    for (std::string_view phase : phases->keys())
+      out.push_back({"phase." + std::string(phase), bytes(phases->at(phase))});
   return out;
 }
 

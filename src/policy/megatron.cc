@@ -104,16 +104,20 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
     if (s.megatron.precision_aware_optimizer)
       both = block(shard, p.optimizer) + block(shard, s.megatron.exp_avg_sq);
     to.add(Holder::optimizer, "moments, sharded", both, "core/optimizer/distrib_optimizer.py");
+    to.out.made_by_step += both;
     return;
   }
   if (mixed) {
     to.add(Holder::optimizer, "fp32 master weights", wide, "core/optimizer/optimizer.py");
     // Their gradients are copies where the buffer's are not fp32 (_copy_model_grads_to_main_grads).
-    if (p.gradient != DType::f32)
+    if (p.gradient != DType::f32) {
       to.add(Holder::optimizer, "gradients of the master weights", wide,
              "core/optimizer/optimizer.py");
+      out.made_by_step += wide;
+    }
   }
   to.add(Holder::optimizer, "moments", moments * wide, "core/optimizer/__init__.py");
+  out.made_by_step += moments * wide;
 }
 
 }  // namespace
@@ -136,6 +140,27 @@ StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups) {
   for (const BufferGroup& group : groups)
     if (!group.elements.empty()) add_group(job.strategy, group, out);
   return out;
+}
+
+Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups) {
+  const Strategy& s = job.strategy;
+  const auto made = [&](const BufferGroup& group) {
+    Bytes out;
+    for (int64_t n : group.elements) out += block(n, s.precision.weight);
+    return out;
+  };
+  Bytes live;
+  for (const BufferGroup& group : groups) live += made(group);
+  Bytes peak = live, masters;
+  for (const BufferGroup& group : groups) {
+    const StateMemory states = state_memory(job, std::span(&group, 1));
+    masters += states.optimizer - states.made_by_step;
+    live += states.gradients;
+    if (is_distributed(s)) live += states.weights;
+    peak = std::max(peak, live);
+    if (is_distributed(s)) live -= made(group);
+  }
+  return std::max(peak, live + masters);
 }
 
 std::vector<LedgerLine> workspaces(const Job& job) {
@@ -213,7 +238,7 @@ void require_modelled(const Job& job) {
 }
 
 std::vector<std::string> not_modelled(const Job& job) {
-  std::vector<std::string> out{"memory that Megatron-core needs only while it starts"};
+  std::vector<std::string> out{"memory that evaluation and checkpoints need"};
   if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
   if (job.strategy.cp > 1)
     out.push_back("what context parallelism holds of other ranks' keys and values");

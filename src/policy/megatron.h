@@ -22,9 +22,15 @@ struct BufferGroup {
 /// hands them out. A line for each part.
 struct StateMemory {
   Bytes weights, gradients, optimizer;
+  Bytes made_by_step;  ///< of the optimizer's, what its first step makes: moments
   std::vector<LedgerLine> lines;
 };
 StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups);
+
+/// The most that is allocated until the first step, when a rank's buffers are made one after the
+/// other: chunk by chunk, experts last. With the distributed optimizer a buffer's parameters move
+/// into it only once it and its gradients' are there (core/distributed/param_and_grad_buffer.py).
+Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups);
 
 /// Elements of a group's gradient buffer: with the distributed optimizer each tensor starts at a
 /// multiple of 64 and each bucket ends at one of lcm(ranks, 128) (core/optimizer/param_layout.py).

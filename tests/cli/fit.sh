@@ -83,4 +83,16 @@ checks=$((checks + 1))
 expect_out '"schema_version": 1'
 expect_out '"fits": true'
 
+# Phases beside the steady step: before it there are no moments, in evaluation nothing is kept.
+expect 0 fit llama3.2-1b --framework huggingface --gpu a100-80g --attention sdpa --seq 1024 --get '/ranks/0/phases/*/phase'
+expect_out "$(printf '%s\n' forward backward 'optimizer step' initialisation 'first step' evaluation \
+  'checkpoint save' 'checkpoint load' resume)"
+# 7B parameters on each of 64 GPUs: while 2 B a parameter move into buffers of 2 + 4, all 8 are there.
+expect 0 fit --gpu h100-80g --gpus 64 --get /ranks/0/peak/phase -- --num-layers 32 --hidden-size 4096 \
+  --num-attention-heads 32 --ffn-hidden-size 14336 --group-query-attention --num-query-groups 8 --seq-length 1024 \
+  --max-position-embeddings 1024 --micro-batch-size 1 --global-batch-size 64 --bf16 --use-distributed-optimizer \
+  --swiglu --disable-bias-linear --vocab-size 32000 --tokenizer-type NullTokenizer --recompute-granularity full \
+  --recompute-method uniform --recompute-num-layers 1
+expect_out initialisation
+
 finish

@@ -59,6 +59,21 @@ TEST_CASE("bytes a parameter") {
   CHECK(all(fp32) == 1024 * 16);
 }
 
+// Two tensors of 1024 elements in bf16: 2048 B each, 4096 B of gradients in fp32.
+TEST_CASE("parameters lie twice while a buffer of the distributed optimizer is made") {
+  const auto peak = [](int zero, int64_t ranks, std::vector<BufferGroup> groups) {
+    for (BufferGroup& group : groups) group.ranks = ranks;
+    return megatron::initialisation_peak(job_of(zero), groups).count();
+  };
+  // All made, then a buffer of 2048 and one of 4096 B for each: the first has moved by then.
+  CHECK(peak(1, 64, {{{1024}, 1}, {{1024}, 1}}) == 2048 + 2 * (2048 + 4096));
+  CHECK(peak(1, 64, {{{1024, 1024}, 1}}) == 2 * 2048 + 2 * (2048 + 4096));
+  // Of two ranks each keeps master weights of half: they come once all has moved.
+  CHECK(peak(1, 2, {{{1024}, 1}, {{1024}, 1}}) == 2 * (2048 + 4096 + 2048));
+  // Without it nothing moves, and master weights are whole.
+  CHECK(peak(0, 64, {{{1024}, 1}}) == 2048 + 4096 + 4096);
+}
+
 TEST_CASE("the vocabulary is a multiple of 128 rows a rank") {
   Job job = job_of(0);
   job.model.vocab = 50257;

@@ -85,6 +85,9 @@ Result, one JSON object a line; all figures are bytes:
   peak512      the same, each storage rounded up to 512 bytes
   resizes_seen  true where FSDP2's frees of unsharded parameters, UntypedStorage.resize_(0), are counted; lines of
                fsdp2 without it count such a parameter from its first use on, for good
+  phases       live bytes, without the batch, once model and optimizer are made ("initial") and between steps
+               ("between"); the peaks of the first step ("first.forward", ...); that of a forward in eval() mode under
+               no_grad after the last step ("evaluation")
   cuda         only in cuda mode: torch.cuda.memory_stats figures and
                outside_allocator (device memory used minus reserved);
                {"oom": true, ...} where the step ran out of memory
@@ -651,6 +654,7 @@ def run_steps(case, mode, history, events):
         if events:
             ledger.name_modules(model)
         optimizer = build_optimizer(case, model)
+        phases = result["phases"] = {"initial": ledger.bytes}
         b, s = case["batch"], case["seq"]
         ids = torch.randint(0, (program or config).vocab_size, (b, s), device=device)
         if program:
@@ -712,11 +716,22 @@ def run_steps(case, mode, history, events):
                 optimizer.zero_grad()
             else:
                 model.zero_grad()
+            if not last:
+                phases.update({f"first.{phase}": ledger.peak[phase] for phase in ("forward", "backward", "step")})
             if mode == "cuda" and last:
                 torch.cuda.synchronize()
                 result["cuda"] = cuda_figures()
                 if history:
                     write_history(os.path.join(history, case["id"] + ".json.gz"))
+        if not events:
+            phases["between"] = ledger.bytes - live_bytes([ids, mask, labels, *getattr(program, "inputs", {}).values()])
+        if not events and not program:
+            model.eval()
+            ledger.enter("evaluation")
+            with torch.no_grad(), amp:
+                outputs = model(input_ids=ids, attention_mask=mask, labels=labels)
+            phases["evaluation"] = ledger.peak.pop("evaluation")
+            del ledger.peak512["evaluation"], ledger.peak_at["evaluation"]
     if events:
         return [f"# {case['id']} {mode}"] + [" ".join(map(str, e)) for e in ledger.events]
     result.update(peak=ledger.peak, peak512=ledger.peak512, peak_at=ledger.peak_at)
