@@ -87,6 +87,25 @@ struct Traffic {
   bool crosses_nodes = false;
 };
 
+/// A group that communicates, as rank 0 has it.
+struct ProcessGroup {
+  std::string name;     ///< "data_parallel"
+  std::string axes;     ///< "cp 2 · dp 8": axes of the ranks' layout, from the inside out
+  std::string members;  ///< "0, 4, 8, … 60"
+  int64_t ranks = 1;
+  bool crosses_nodes = false;
+};
+
+/// How one parameter, or the same one of each layer, is cut.
+struct ShardingRule {
+  std::string tensor;          ///< "model.layers.*.mlp.gate_proj.weight"
+  std::vector<int64_t> shape;  ///< of the whole model
+  std::vector<int64_t> local;  ///< on a GPU, the largest
+  int64_t times = 1;
+  std::string rule;   ///< "dim 0 over tp 8", "whole"
+  std::string group;  ///< of the GPUs that hold the same part, and reduce its gradient
+};
+
 enum class Risk : uint8_t { fits, tight, does_not_fit };
 std::string_view to_string(Risk risk);
 
@@ -124,6 +143,8 @@ struct Plan {
   int64_t trainable = 0;
   std::vector<RankPlan> ranks;
   std::vector<Traffic> communication;
+  std::vector<ProcessGroup> groups;    ///< filled where Job::explain
+  std::vector<ShardingRule> sharding;  ///< the same
   StepCost step;
   Verdict verdict;
   Limits limits;

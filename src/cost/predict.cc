@@ -6,6 +6,8 @@
 #include "cost/device.h"
 #include "cost/eager_rank.h"
 #include "cost/megatron_rank.h"
+#include "cost/process_groups.h"
+#include "cost/sharding.h"
 #include "cost/states.h"
 #include "cost/traffic.h"
 #include "cost/walk.h"
@@ -86,7 +88,9 @@ class Predictor {
       else
         stage_ranks();
       plan_.communication = busiest_traffic(job, folded_);
+      if (job.explain) plan_.sharding = sharding_rules(job, folded_.program);
     }
+    if (job.explain) plan_.groups = process_groups(job);
     plan_.step.bubble_fraction = schedule_of(s).bubble(shape_of(s)).value();
     judge();
     warn_about_network();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cost/collectives.h"
+#include "cost/process_groups.h"
 #include "cost/states.h"
 #include "policy/fsdp2.h"
 
@@ -25,7 +26,8 @@ class Meter {
   explicit Meter(const Job& job) : job_(job) {}
 
   void add(const Message& m) {
-    const int64_t ranks = m.ranks > 0 ? m.ranks : ranks_of(m.group);
+    const std::vector<GroupAxis> axes = group_axes(job_.strategy, m.group);
+    const int64_t ranks = m.ranks > 0 ? m.ranks : group_ranks(axes);
     if (ranks < 2 || m.count == 0 || m.bytes == Bytes(0)) return;
     const Algorithm wanted = job_.strategy.tree_collectives ? Algorithm::tree : Algorithm::ring;
     const Sent sent = bytes_sent(m.collective, wanted, ranks, m.bytes);
@@ -47,7 +49,7 @@ class Meter {
     row.count = m.count;
     row.bytes = m.bytes;
     row.bytes_sent_per_gpu = sent.bytes * m.count;
-    const int64_t span = m.span > 0 ? m.span : span_of(m.group);
+    const int64_t span = m.span > 0 ? m.span : group_span(axes);
     row.crosses_nodes = span > job_.cluster.gpus_per_node;
     rows_.push_back(std::move(row));
   }
@@ -55,48 +57,6 @@ class Meter {
   std::vector<Traffic> take() { return std::move(rows_); }
 
  private:
-  int64_t ranks_of(CommGroup group) const {
-    const Strategy& s = job_.strategy;
-    switch (group) {
-      case CommGroup::data_parallel:
-        return shards(s, ParamGroup::dense);
-      case CommGroup::expert_data_parallel:
-        return shards(s, ParamGroup::expert);
-      case CommGroup::tensor_parallel:
-        return s.tp;
-      case CommGroup::context_parallel:
-        return s.cp;
-      case CommGroup::expert_parallel:
-        return s.ep;
-      case CommGroup::pipeline_parallel:
-        return s.pp;
-      case CommGroup::embedding:
-        return s.pp > 1 ? 2 : 1;
-    }
-    return 1;
-  }
-
-  // GPUs between the first and the last member, ranks being laid out tp, cp, dp, pp from the inside
-  // (Megatron-core, parallel_state.py: order tp-cp-ep-dp-pp).
-  int64_t span_of(CommGroup group) const {
-    const Strategy& s = job_.strategy;
-    switch (group) {
-      case CommGroup::tensor_parallel:
-        return s.tp;
-      case CommGroup::context_parallel:
-        return checked_mul(s.tp, s.cp);
-      case CommGroup::expert_parallel:
-        return std::min(product({s.tp, s.cp, s.ep}), product({s.tp, s.cp, s.dp}));
-      case CommGroup::data_parallel:
-      case CommGroup::expert_data_parallel:
-        return product({s.tp, s.cp, s.dp});
-      case CommGroup::pipeline_parallel:
-      case CommGroup::embedding:
-        return s.world();
-    }
-    return s.world();
-  }
-
   const Job& job_;
   std::vector<Traffic> rows_;
 };

@@ -1,7 +1,9 @@
 // Where each byte comes from, and where each setting does.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "report/memory_table.h"
 #include "report/report.h"
@@ -70,6 +72,50 @@ std::string largest(const RankKind& kind, const TextStyle& style) {
   return "  largest tensors kept\n" + table.render(4, style.color);
 }
 
+std::string shape_text(const std::vector<int64_t>& sizes) {
+  return sizes.empty() ? "1" : fmt::format("{}", fmt::join(sizes, " × "));
+}
+
+std::string sharding(const Plan& plan, const TextStyle& style) {
+  std::string out;
+  const auto title = [&](const char* text) {
+    out += '\n' + paint(text, Ink::bold, style.color) + '\n';
+  };
+  using enum Align;
+  if (!plan.groups.empty()) {
+    title("Process groups of rank 0");
+    Table table({left, right, left, left, left}, style.width);
+    table.add({{"group"}, {"GPUs"}, {"axes"}, {"ranks"}});
+    for (const ProcessGroup& group : plan.groups)
+      table.add({{group.name},
+                 {format_count(group.ranks)},
+                 {group.axes},
+                 {group.members},
+                 {group.crosses_nodes ? "over the network" : ""}});
+    out += table.render(2, style.color);
+  }
+  if (plan.sharding.empty() || plan.job.cluster.gpus == 1) return out;
+  title("How parameters are cut");
+  Table table({left, right, left, left, left, left}, style.width);
+  table.add({{"parameter"}, {"times"}, {"of"}, {"on a GPU"}, {"rule"}, {"reduced over"}});
+  for (const ShardingRule& rule : plan.sharding)
+    table.add({{visible(rule.tensor)},
+               {format_count(rule.times)},
+               {shape_text(rule.shape)},
+               {rule.local == rule.shape ? "" : shape_text(rule.local)},
+               {rule.rule},
+               {rule.group}});
+  out += table.render(2, style.color);
+  constexpr std::array<std::string_view, 4> kDivided = {"", "optimizer states",
+                                                        "gradients and optimizer states",
+                                                        "weights, gradients and optimizer states"};
+  const std::string_view divided = kDivided.at(static_cast<size_t>(plan.job.strategy.zero));
+  if (!divided.empty())
+    out += fmt::format("  ZeRO-{}: {} are divided over the group that reduces\n",
+                       plan.job.strategy.zero, divided);
+  return out;
+}
+
 // What each source stands for, once.
 std::string sources(const Plan& plan, const TextStyle& style) {
   struct Use {
@@ -127,7 +173,7 @@ std::string render_explanation(const Answer& answer, const TextStyle& style) {
   std::string out;
   for (const RankKind& kind : rank_kinds(plan))
     out += ledger(kind, plan, style) + phases(kind, style) + largest(kind, style);
-  return out + sources(plan, style) + settings(answer, style);
+  return out + sharding(plan, style) + sources(plan, style) + settings(answer, style);
 }
 
 }  // namespace memplan

@@ -165,6 +165,19 @@ Json to_json(const Suggestion& suggestion) {
           {"why", suggestion.why}};
 }
 
+Json to_json(const ProcessGroup& group) {
+  return {{"group", group.name},
+          {"ranks", group.ranks},
+          {"axes", group.axes},
+          {"members", group.members},
+          {"crosses_nodes", group.crosses_nodes}};
+}
+
+Json to_json(const ShardingRule& rule) {
+  return {{"tensor", rule.tensor}, {"times", rule.times}, {"shape", rule.shape},
+          {"local", rule.local},   {"rule", rule.rule},   {"group", rule.group}};
+}
+
 template <typename Item>
 Json list(const std::vector<Item>& items) {
   Json out = Json::array();
@@ -182,6 +195,10 @@ Json to_json(const Plan& plan) {
   out["trainable"] = plan.trainable;
   out["ranks"] = list(plan.ranks);
   out["communication"] = list(plan.communication);
+  if (plan.job.explain) {
+    out["process_groups"] = list(plan.groups);
+    out["sharding"] = list(plan.sharding);
+  }
   out["step"] = to_json(plan.step);
   out["limits"] = {{"micro_batch", optional(plan.limits.micro_batch)},
                    {"sequence", optional(plan.limits.sequence)},
