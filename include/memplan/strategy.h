@@ -185,6 +185,10 @@ struct MegatronSpec {
   /// E (embedding), t (decoder layer), m (multi-token prediction), L (loss). Empty: none is given.
   std::vector<std::string> layout;
 
+  /// --defer-embedding-wgrad-compute: the output layer's weight gradients of so many micro-batches
+  /// wait for the pipeline to drain (--wgrad-deferral-limit; 0: of all). Empty: of none.
+  std::optional<int64_t> deferred_head_gradients = {};
+
   /// --microbatch-group-size-per-virtual-pipeline-stage; 0: pp.
   int64_t micro_batch_group = 0;
 

@@ -53,6 +53,7 @@ class ChunkWalk {
     }
     out.forward = peak(Phase::forward);
     out.backward = peak(Phase::backward);
+    defer_head(out);
     out.buffer = Bytes(session_.rounded(buffer_));
     return out;
   }
@@ -63,6 +64,22 @@ class ChunkWalk {
   ChunkPeak peak(Phase phase) const {
     const aten::Peak& p = session_.ledger.peak(phase);
     return {Bytes(std::max<int64_t>(0, p.level.bytes - base_)), Bytes(p.level.kept), p.at};
+  }
+
+  // The output layer's input and the gradient of its output (core/tensor_parallel/layers.py). When
+  // the pipeline drains, shards of inputs are gathered in turn into two buffers that stay
+  // (core/utils.py, drain_embedding_wgrad_compute).
+  void defer_head(ChunkMemory& out) {
+    const auto& limit = s_.megatron.deferred_head_gradients;
+    if (!chunk_.head || !limit) return;
+    const int64_t rows = checked_mul(s_.micro_batch, s_.sequence / s_.cp);
+    const int64_t width = size_of(s_.precision.activation);
+    const int64_t whole = product({rows, job_.model.hidden, width});
+    const int64_t shard = s_.sequence_parallel ? whole / s_.tp : whole;
+    const int64_t logits = product({rows, job_.model.vocab / s_.tp, width});
+    out.deferred = Bytes(session_.rounded(shard) + session_.rounded(logits));
+    const int64_t waiting = *limit == 0 ? s_.micro_batches() : std::min(*limit, s_.micro_batches());
+    if (s_.sequence_parallel) buffer_ += std::min<int64_t>(waiting, 2) * session_.rounded(whole);
   }
 
   int32_t part(BlockPart wanted) const {

@@ -19,6 +19,7 @@ struct ChunkMemory {
   Bytes received;      ///< the tensor that another stage sent; nothing with the embedding
   ChunkPeak forward;   ///< above what is live without this micro-batch
   ChunkPeak backward;  ///< the same, what the micro-batch keeps included
+  Bytes deferred;      ///< what a deferred weight gradient of the output layer waits with
   Bytes buffer;        ///< of GlobalMemoryBuffer: stays
 };
 

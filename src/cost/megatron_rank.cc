@@ -33,9 +33,10 @@ struct StepMemory {
 // its gradient, until the next one comes (transformer_block.py, set_input_tensor).
 class Player {
  public:
-  /// `messages`: what the schedule's own variables hold while a task runs.
-  Player(const std::vector<ChunkMemory>& chunks, Bytes messages)
-      : chunks_(chunks), run_(chunks.size()), messages_(messages) {
+  /// `messages`: what the schedule's own variables hold while a task runs. `deferrals`:
+  /// micro-batches whose weight gradient of the output layer waits for the end.
+  Player(const std::vector<ChunkMemory>& chunks, Bytes messages, int64_t deferrals)
+      : chunks_(chunks), run_(chunks.size()), messages_(messages), deferrals_(deferrals) {
     for (const ChunkMemory& c : chunks) live_ += 2 * c.received;
   }
 
@@ -44,7 +45,7 @@ class Player {
       const size_t at = static_cast<size_t>(task.chunk);
       task.forward ? forward(chunks_[at], run_[at]) : backward(chunks_[at], run_[at]);
     }
-    out_.left = live_;
+    out_.left = live_ - deferred_;
     return out_;
   }
 
@@ -72,6 +73,10 @@ class Player {
     live_ -= chunk.kept;
     kept_ -= chunk.kept;
     note(out_.backward, chunk.backward, live_);
+    if (progress.backwards < deferrals_) {
+      live_ += chunk.deferred;
+      deferred_ += chunk.deferred;
+    }
     if (++progress.backwards == progress.forwards) {
       progress.holds = true;
       live_ += 2 * chunk.received;
@@ -81,7 +86,8 @@ class Player {
   const std::vector<ChunkMemory>& chunks_;
   std::vector<Progress> run_;
   Bytes messages_;
-  Bytes live_, kept_;
+  int64_t deferrals_;
+  Bytes live_, kept_, deferred_;
   StepMemory out_;
 };
 
@@ -202,7 +208,9 @@ class Ranks {
     for (const Chunk& chunk : own) chunks.push_back(walk(chunk));
     const int64_t group = s_.megatron.micro_batch_group > 0 ? s_.megatron.micro_batch_group : s_.pp;
     const PipelineShape shape{s_.pp, s_.vpp, s_.micro_batches()};
-    const StepMemory step = Player(chunks, messages(chunks)).play(chunk_order(shape, stage, group));
+    const int64_t limit = s_.megatron.deferred_head_gradients.value_or(0);
+    Player player(chunks, messages(chunks), limit > 0 ? limit : s_.micro_batches());
+    const StepMemory step = player.play(chunk_order(shape, stage, group));
     std::vector<LedgerLine> buffers = workspaces(job_);
     if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,

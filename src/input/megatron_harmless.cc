@@ -258,7 +258,7 @@ constexpr auto kHarmless = std::to_array<std::string_view>({
     "--valid-data-path", "--validation-set-names", "--verify-integrity", "--vision-backbone-type",
     "--vision-pretraining", "--vision-pretraining-type", "--vocab-extra-ids", "--vocab-file",
     "--wandb-entity", "--wandb-exp-name", "--wandb-project", "--wandb-save-dir", "--weight-decay",
-    "--weight-decay-incr-style", "--wgrad-deferral-limit", "--yarn-beta-fast", "--yarn-beta-slow",
+    "--weight-decay-incr-style", "--yarn-beta-fast", "--yarn-beta-slow",
     "--yarn-correction-range-round-to-int", "--yarn-original-max-position-embeddings"
 });
 // clang-format on

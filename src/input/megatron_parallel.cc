@@ -237,6 +237,20 @@ void data_parallel(const V& v, Strategy& s) {
                  "needs the distributed optimizer", "add --use-distributed-optimizer");
 }
 
+// ModelParallelConfig.__post_init__.
+void head_gradients(const V& v, Strategy& s) {
+  if (!v.defer_head_wgrad.value) return;
+  constexpr const char* kName = "--defer-embedding-wgrad-compute";
+  const std::string& where = v.defer_head_wgrad.where;
+  if (s.pp == 1)
+    megatron_bad(where, kName, "fills the time in which a pipeline drains, and there is none",
+                 "add --pipeline-model-parallel-size, or leave it away");
+  if (v.no_accumulation_fusion.value)
+    megatron_bad(where, kName, "needs gradients to be accumulated by the product's own kernel",
+                 "leave --no-gradient-accumulation-fusion away");
+  s.megatron.deferred_head_gradients = v.wgrad_deferral_limit.value;
+}
+
 }  // namespace
 
 void apply_megatron_parallel(const V& v, Job& job) {
@@ -245,6 +259,7 @@ void apply_megatron_parallel(const V& v, Job& job) {
   pipeline(v, job);
   interleaving(v, job.strategy);
   expert_parallel(v, job);
+  head_gradients(v, job.strategy);
   data_parallel(v, job.strategy);
   MegatronSpec& m = job.strategy.megatron;
   m.micro_batch_group = v.micro_batch_group.value;

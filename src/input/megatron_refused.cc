@@ -89,7 +89,6 @@ constexpr auto kRefused = std::to_array<MegatronRefused>({
     {"--gtp-remat-nccl-ub", "", "user buffers are not modelled"},
     {"--gtp-expert-remat-nccl-ub", "", "user buffers are not modelled"},
     {"--delay-wgrad-compute", "", "delayed weight gradients are not modelled"},
-    {"--defer-embedding-wgrad-compute", "", "delayed weight gradients are not modelled"},
     {"--overlap-dispatch-backward-with-experts-wgrad", "",
      "delayed weight gradients are not modelled"},
     {"--overlap-moe-expert-parallel-comm", "", "two micro-batches at a time are not modelled"},

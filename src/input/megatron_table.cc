@@ -207,6 +207,8 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--account-for-embedding-in-pipeline-split", Takes::nothing, flag<&V::for_embedding>},
     {"--account-for-loss-in-pipeline-split", Takes::nothing, flag<&V::for_loss>},
     {"--no-overlap-p2p-communication", Takes::nothing, flag<&V::no_overlap_p2p>},
+    {"--defer-embedding-wgrad-compute", Takes::nothing, flag<&V::defer_head_wgrad>},
+    {"--wgrad-deferral-limit", Takes::one, count<&V::wgrad_deferral_limit, 0>},
     {"--sequence-parallel", Takes::nothing, flag<&V::sequence_parallel>},
     {"--cp-comm-type", Takes::some, list<&V::cp_communication, kContext>},
     {"--use-distributed-optimizer", Takes::nothing, flag<&V::distributed_optimizer>},

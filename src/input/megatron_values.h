@@ -51,7 +51,8 @@ struct MegatronValues {
   StatedCount tp{1}, pp{1}, cp{1}, ep{1}, expert_tp;
   StatedCount virtual_layers, virtual_stages, first_stage, last_stage, micro_batch_group;
   StatedWord layout;
-  StatedFlag for_embedding, for_loss, sequence_parallel, no_overlap_p2p;
+  StatedFlag for_embedding, for_loss, sequence_parallel, no_overlap_p2p, defer_head_wgrad;
+  StatedCount wgrad_deferral_limit;
   StatedList cp_communication{{"p2p"}};
   StatedFlag distributed_optimizer, overlap_grad_reduce, overlap_param_gather, pad_buckets;
   StatedCount bucket_size, buckets, optimizer_instances{1};

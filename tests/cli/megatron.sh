@@ -63,4 +63,23 @@ expect 0 "${moe[@]}" 1.5 -- "${words[@]}" "${full[@]}"
 checks=$((checks + 1))
 [[ $out == "$even" ]] || complain "padded experts got more rows"
 
+# The last stage's weight gradients of the output layer wait for the pipeline to drain, each with its
+# input [s, b, h] and the gradient of its logits [s, b, V / tp] in bf16.
+piped=(fit --gpu h100-80g --gpus 8 --get '/ranks/1/phases/1/allocated')
+words=(--num-layers 8 --hidden-size 1024 --num-attention-heads 16 --seq-length 2048 --max-position-embeddings 2048
+  --micro-batch-size 1 --global-batch-size 32 --bf16 --vocab-size 32000 --tokenizer-type NullTokenizer
+  --pipeline-model-parallel-size 2)
+expect 0 "${piped[@]}" -- "${words[@]}"
+now=$out
+for limit in 0 1 3; do  # 0: of all 8 micro-batches; while the last one's backward runs, seven wait
+  expect 0 "${piped[@]}" -- "${words[@]}" --defer-embedding-wgrad-compute --wgrad-deferral-limit $limit
+  checks=$((checks + 1))
+  waiting=$(((limit == 0 ? 7 : limit) * 2048 * (1024 + 32000) * 2))
+  ((out - now == waiting)) || complain "$((out - now)) more bytes, not $waiting"
+done
+refuses 2 "add --pipeline-model-parallel-size" --gpu h100-80g --gpus 8 -- "${words[@]}" \
+  --pipeline-model-parallel-size 1 --defer-embedding-wgrad-compute
+refuses 2 "leave --no-gradient-accumulation-fusion away" --gpu h100-80g --gpus 8 -- "${words[@]}" \
+  --defer-embedding-wgrad-compute --no-gradient-accumulation-fusion
+
 finish
