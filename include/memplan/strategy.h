@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -148,6 +149,18 @@ struct DeepSpeed {
   std::optional<bool> overlap_comm = {};     ///< empty: with stage 3 alone
   bool contiguous_gradients = true;
   bool round_robin_gradients = false;
+  /// The optimizer is the file's: DeepSpeed's FusedAdam, or on the host its DeepSpeedCPUAdam.
+  bool own_optimizer = false;
+
+  // Of stage 3; sizes are elements.
+  bool reduce_scatter = true;
+  int64_t sub_group_size = 1'000'000'000;
+  int64_t prefetch_bucket_size = 50'000'000;
+  int64_t param_persistence_threshold = 100'000;
+  int64_t model_persistence_threshold = std::numeric_limits<int64_t>::max();
+  int64_t max_live_parameters = 1'000'000'000;
+  int64_t max_reuse_distance = 1'000'000'000;
+  bool gather_16bit_weights_on_model_save = false;
 };
 
 /// How numbers are stored. Master weights exist where `master` is set.

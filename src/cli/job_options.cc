@@ -368,6 +368,7 @@ class Builder {
     const bool in_file = optimizer && optimizer->where != "--optimizer";
     const bool adam = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw;
     if (!in_file || !adam || find("--optimizer-impl")) return;
+    s.deepspeed.own_optimizer = true;
     s.optimizer_impl = OptimizerImpl::fused;
     from("optimizer_impl", "FusedAdam, of the configuration's optimizer");
     assume("the configuration's optimizer is DeepSpeed's FusedAdam, which allocates nothing");

@@ -1,15 +1,16 @@
 #include "cost/eager.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "cost/device.h"
+#include "cost/engine_step.h"
 #include "cost/replica.h"
 #include "cost/sharded_model.h"
 #include "cost/sharded_step.h"
 #include "cost/walked_model.h"
-#include "cost/zero_step.h"
 #include "lower/huggingface/cast_inputs.h"
 #include "lower/huggingface/liger.h"
 #include "lower/huggingface/losses.h"
@@ -104,7 +105,7 @@ class Step {
       held += (out_.registered + sharded_->registered_gradients()).count() -
               (out_.weights + out_.gradients).count();
     }
-    if (zero_) held += zero_->buckets().count();
+    if (engine_) held += engine_->buckets().count();
     out_.activations = Bytes(session_.ledger.live() - held - gradients_made());
     out_.operands = Bytes(session_.ledger.level().operands);
     session_.ledger.enter(Phase::backward);
@@ -140,7 +141,7 @@ class Step {
     peft_buffers_ = Bytes(model_->buffer_bytes(true));
     attributes_ = Bytes(model_->buffer_bytes(false));
     out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
-    if (deepspeed::partitions(s_)) return place_group();
+    if (deepspeed::partitions(s_)) return place_engine();
     if (!fsdp2::shards_parameters(s_)) return;
     sharded_.emplace(session_, job_);
     add_groups(job_, *model_, *sharded_);
@@ -151,36 +152,26 @@ class Step {
     out_.gradients = sharded_->gradients();
   }
 
-  // ZeRO 1 and 2: trained parameters are views of one tensor.
-  void place_group() {
-    std::vector<aten::Leaf*> trained;
-    int64_t apart = 0;
+  void place_engine() {
+    std::vector<aten::Leaf*> params;
     for (const Walked& w : blocks())
-      for (size_t i : model_->registered(w)) {
-        if (!w.params->graph().params[i].trainable) continue;
-        trained.push_back(&w.params->leaf(i));
-        apart = checked_add(apart, session_.rounded(trained.back()->value.bytes()));
-      }
-    zero_.emplace(session_, job_, std::move(trained));
-    const int64_t flat =
-        session_.rounded(checked_mul(zero_->group().padded(), size_of(deepspeed::bit16(s_))));
-    session_.ledger.add(flat - apart);
-    session_.ledger.add(session_.rounded(size_of(DType::f32)));  // _global_grad_norm
-    out_.weights += Bytes(flat - apart);
-    out_.gradients = zero_->place();
-    out_.worst_rank = zero_->group().worst_rank();
+      for (size_t i : model_->registered(w)) params.push_back(&w.params->leaf(i));
+    engine_ = make_engine_step(session_, job_, std::move(params));
+    const Bytes apart = std::exchange(out_.weights, engine_->weights());
+    session_.ledger.add((out_.weights - apart + engine_->scalars()).count());
+    out_.gradients = engine_->place();
+    out_.worst_rank = engine_->worst_rank();
   }
 
-  // One rank's part of the group: fp32 weights, and the optimizer's states of them.
-  void place_partition(const OptimizerSetup& setup) {
-    StepParam part;
-    part.shape = {zero_->group().partition(), 1, 1, 1};
-    part.dims = 1;
-    const std::span shape(part.shape.data(), 1);
-    const int64_t master = checked_mul(part.shape[0], size_of(part.dtype));
-    out_.optimizer = Bytes(session_.rounded(master)) +
-                     pytorch_state(setup, shape, part.dtype, part.hidden).device();
-    step_params_ = {part};
+  // fp32 weights, and the optimizer's states of what it steps.
+  void place_stepped(const OptimizerSetup& setup) {
+    step_params_ = engine_->stepped();
+    for (const StepParam& p : step_params_)
+      out_.optimizer += pytorch_state(setup, std::span(p.shape.data(), static_cast<size_t>(p.dims)),
+                                      p.dtype, p.hidden)
+                            .device();
+    if (!engine_->makes_states_beforehand()) out_.made_by_step = out_.optimizer;
+    out_.optimizer += engine_->masters();
   }
 
   void place_states() {
@@ -202,7 +193,7 @@ class Step {
         const StepParam param = stepped_parameter(job_, w, i);
         const std::span shape(param.shape.data(), static_cast<size_t>(param.dims));
         const bool reached = p.trainable && !idle_.contains({at, i});
-        if (zero_) {
+        if (engine_) {
           if (p.trainable) out_.trainable = checked_add(out_.trainable, elements);
           continue;
         }
@@ -226,13 +217,12 @@ class Step {
         leaf.grad_exists = role_ == Replica::alone;
       }
     }
-    if (zero_) place_partition(setup);
+    if (engine_) place_stepped(setup);
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     if (offloaded) out_.host.pageable = std::exchange(out_.optimizer, Bytes(0));
     out_.buffers = Bytes(family_.buffers(job_));
-    // DeepSpeed makes its states beforehand (initialize_optimizer_states), torch with the first
-    // step.
-    if (!zero_) out_.made_by_step = out_.optimizer;
+    // torch makes states with the first step.
+    if (!engine_) out_.made_by_step = out_.optimizer;
     fixed_ = (out_.weights + peft_buffers_).count();
     for (Bytes b : {out_.gradients, out_.optimizer, out_.buffers}) {
       session_.ledger.add(b.count());
@@ -400,12 +390,13 @@ class Step {
 
   void backward(Tensor loss) {
     // lomo-optim 0.1.1, AdaLomo.fused_backward: `loss = loss * self.loss_scale`
-    // DeepSpeedEngine.backward holds the loss by accumulation steps, and that by the loss scale.
-    const Tensor averaged = zero_ ? aten::mul_scalar(loss) : loss;
-    const bool scales = zero_ || s_.optimizer == OptimizerKind::adalomo;
+    // DeepSpeedEngine.backward divides the loss by accumulation steps; ZeRO's scale_if_loss.
+    const Tensor averaged = engine_ ? aten::div_scalar(loss) : loss;
+    const bool scales = engine_ ? engine_->scales_loss() : s_.optimizer == OptimizerKind::adalomo;
     const Tensor scaled = scales ? aten::mul_scalar(averaged) : averaged;
+    if (engine_) engine_->begin_backward();
     aten::run_backward(session_, scaled);
-    if (zero_) zero_->finish_backward();
+    if (engine_) engine_->finish_backward();
   }
 
   ReplicaStep replica_step() {
@@ -445,17 +436,16 @@ class Step {
     out_.step = peak(Phase::step);
     out_.certain = Bytes(session_.ledger.certain());
     if (role_ == Replica::other || (sharded_ && fsdp2::offloads(s_))) return;
-    const StepPeak peak = zero_ ? zero_step() : optimizer_step(s_, step_params_, job_.backend);
+    const StepPeak peak = engine_ ? engine_step() : optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;
     out_.step.at = peak.at;
   }
 
   // DeepSpeed clips by itself, in place.
-  StepPeak zero_step() const {
+  StepPeak engine_step() const {
     Strategy inner = s_;
     inner.clip_gradients = false;
-    return deepspeed::step_peak(zero_->group(), job_.data_rank, deepspeed::bit16(s_),
-                                optimizer_step(inner, step_params_, job_.backend));
+    return engine_->step_peak(optimizer_step(inner, step_params_, job_.backend));
   }
 
   const Job& job_;
@@ -469,7 +459,7 @@ class Step {
   const hf::Family& family_;
   std::optional<WalkedModel> model_;
   std::optional<ShardedStep> sharded_;  // FSDP2's
-  std::optional<ZeroStep> zero_;        // DeepSpeed's
+  std::unique_ptr<EngineStep> engine_;  // DeepSpeed's
   std::vector<StepParam> step_params_;
   Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds

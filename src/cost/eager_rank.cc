@@ -42,30 +42,83 @@ void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLin
       if (line.label == label) line.formula = formula;
 }
 
-constexpr const char* kZero = "deepspeed/runtime/zero/stage_1_and_2.py";
+// Where a DeepSpeed engine's lines come from, what they are called, and how they come about.
+struct EngineLines {
+  const char *source, *weights, *gradients, *optimizer, *reducing;
+  std::string how_weights, how_gradients, how_optimizer, how_reducing;
+};
 
-// How the lines of ZeRO 1 and 2 come about.
-void explain_partition(const Job& job, const EagerStep& step, std::vector<LedgerLine>& lines) {
+EngineLines engine_lines(const Job& job, const EagerStep& step) {
+  using deepspeed::Wrapper;
   const Strategy& s = job.strategy;
   const std::string dtype(to_string(deepspeed::bit16(s)));
   const bool two = s.deepspeed.overlap_comm.value_or(false);
-  const std::pair<std::string_view, std::string> formulas[] = {
-      {"weights, flat", fmt::format("{} parameters in {}, those that are trained one behind the "
-                                    "other and padded to 2·{} elements",
-                                    step.parameters, dtype, s.dp)},
-      {"gradients, of the partition's parameters",
-       fmt::format("in {}: stage {} keeps {}", dtype, s.zero,
-                   s.zero == 2 ? "whole gradients of the parameters that its partition touches"
-                               : "all of them until the last micro-batch is reduced")},
-      {"fp32 weights and optimizer states, partitioned",
-       fmt::format("of {} trained parameters over {} GPUs", step.trainable, s.dp)},
-      {"reduce buckets",
-       fmt::format("{}reduce_bucket_size {} in {}, from the first gradient to "
-                   "the end of backward, and what is flattened of it",
-                   two ? "overlap_comm: 2 · " : "", s.deepspeed.reduce_bucket_size, dtype)}};
+  const std::string flat = fmt::format(
+      "{} parameters in {}, those that are trained one behind the other", step.parameters, dtype);
+  EngineLines out{"deepspeed/runtime/engine.py",
+                  "weights",
+                  "gradients",
+                  "fp32 weights and optimizer states",
+                  "flattened gradients",
+                  fmt::format("{} parameters in {}", step.parameters, dtype),
+                  fmt::format("of {} trained parameters in {}", step.trainable, dtype),
+                  fmt::format("of {} trained parameters, whole on each GPU", step.trainable),
+                  "500000000 elements at a time, with the last micro-batch"};
+  switch (deepspeed::wrapper(s)) {
+    case Wrapper::plain:
+      out.optimizer = "optimizer states";
+      break;
+    case Wrapper::unfused:
+      out.source = "deepspeed/runtime/fp16/unfused_optimizer.py";
+      break;
+    case Wrapper::fused:
+      out.source = "deepspeed/runtime/fp16/fused_optimizer.py";
+      out.weights = "weights, flat";
+      out.how_weights = flat;
+      break;
+    case Wrapper::bf16:
+      out.source = "deepspeed/runtime/bf16_optimizer.py";
+      out.weights = "weights, flat";
+      out.how_weights = fmt::format("{} and padded to 2·{} elements", flat, s.dp);
+      out.gradients = "gradients, flat in fp32 and each";
+      out.how_gradients =
+          "flat, whole on each GPU, from step to step; each in bf16 until it is added";
+      out.optimizer = "fp32 weights and optimizer states, partitioned";
+      out.how_optimizer =
+          fmt::format("of {} trained parameters over {} GPUs", step.trainable, s.dp);
+      out.how_reducing = "the flat gradients in bf16, communication_data_type";
+      break;
+    case Wrapper::zero_1_and_2:
+    case Wrapper::zero_3:
+      out.source = "deepspeed/runtime/zero/stage_1_and_2.py";
+      out.weights = "weights, flat";
+      out.how_weights = fmt::format("{} and padded to 2·{} elements", flat, s.dp);
+      out.gradients = "gradients, of the partition's parameters";
+      out.how_gradients =
+          fmt::format("in {}: stage {} keeps {}", dtype, s.zero,
+                      s.zero == 2 ? "whole gradients of the parameters that its partition touches"
+                                  : "all of them until the last micro-batch is reduced");
+      out.optimizer = "fp32 weights and optimizer states, partitioned";
+      out.how_optimizer =
+          fmt::format("of {} trained parameters over {} GPUs", step.trainable, s.dp);
+      out.reducing = "reduce buckets";
+      out.how_reducing = fmt::format(
+          "{}reduce_bucket_size {} in {}, from the first gradient to the end of "
+          "backward, and what is flattened of it",
+          two ? "overlap_comm: 2 · " : "", s.deepspeed.reduce_bucket_size, dtype);
+  }
+  return out;
+}
+
+void explain_engine(const EngineLines& engine, std::vector<LedgerLine>& lines) {
+  const std::pair<std::string_view, const std::string*> formulas[] = {
+      {engine.weights, &engine.how_weights},
+      {engine.gradients, &engine.how_gradients},
+      {engine.optimizer, &engine.how_optimizer},
+      {engine.reducing, &engine.how_reducing}};
   for (LedgerLine& line : lines)
     for (const auto& [label, formula] : formulas)
-      if (line.label == label) line.formula = formula;
+      if (line.label == label) line.formula = *formula;
 }
 
 struct PhaseRow {
@@ -136,37 +189,38 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   };
   const bool sharded = fsdp2::shards_parameters(job.strategy);
   const bool zero = deepspeed::partitions(job.strategy);
+  const EngineLines engine = zero ? engine_lines(job, step) : EngineLines{};
   line(Holder::weights,
        sharded ? "weights, sharded"
-       : zero  ? "weights, flat"
+       : zero  ? engine.weights
                : "weights",
        m.weights,
        sharded ? kFullyShard
-       : zero  ? kZero
+       : zero  ? engine.source
                : "the model's parameters");
   line(Holder::gradients,
        sharded ? "gradients, sharded and whole"
-       : zero  ? "gradients, of the partition's parameters"
+       : zero  ? engine.gradients
                : "gradients",
-       m.gradients, zero ? kZero : kTape);
+       m.gradients, zero ? engine.source : kTape);
   line(Holder::optimizer,
        sharded ? "optimizer states, sharded"
-       : zero  ? "fp32 weights and optimizer states, partitioned"
+       : zero  ? engine.optimizer
                : "optimizer states",
-       m.optimizer, zero ? kZero : "the optimizer's own source");
+       m.optimizer, zero ? engine.source : "the optimizer's own source");
   line(Holder::activations, "kept by autograd", m.activations, kTape);
   line(Holder::transient, "temporaries and gradients of activations", m.transient, kTape);
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
   line(Holder::buffers, "unsharded parameters", top.peak->unsharded, kFullyShard);
   line(Holder::buffers, "all-gather buffers", top.peak->gathering, kFullyShard);
-  line(Holder::buffers, zero ? "reduce buckets" : "reduce-scatter input", top.peak->reducing,
-       zero ? kZero : kFullyShard);
+  line(Holder::buffers, zero ? engine.reducing : "reduce-scatter input", top.peak->reducing,
+       zero ? engine.source : kFullyShard);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");
   line(Holder::buffers, "model buffers and the batch", step.buffers + step.inputs,
        "model.buffers(), input_ids");
   if (job.explain && sharded) explain_shards(job, step, rank.lines);
-  if (job.explain && zero) explain_partition(job, step, rank.lines);
+  if (job.explain && zero) explain_engine(engine, rank.lines);
   return rank;
 }
 
@@ -192,7 +246,7 @@ std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
 RankPlan partitioned_rank(Job job, const DeviceMemory& outside) {
   job.data_rank = eager_step(job, Grain::blocks).worst_rank;
   RankPlan rank = rank_plan(job, outside, Replica::alone);
-  if (job.strategy.dp > 1)
+  if (job.strategy.dp > 1 && deepspeed::wrapper(job.strategy) == deepspeed::Wrapper::zero_1_and_2)
     rank.role = "the rank whose partition touches the most, which bounds all";
   return rank;
 }

@@ -12,8 +12,7 @@ namespace {
 
 std::vector<int64_t> sizes_of(const std::vector<aten::Leaf*>& params) {
   std::vector<int64_t> out;
-  for (const aten::Leaf* leaf : params)
-    out.push_back(leaf->value.bytes() / size_of(leaf->value.dtype()));
+  for (const aten::Leaf* leaf : params) out.push_back(elements_of(*leaf));
   return out;
 }
 
@@ -22,10 +21,27 @@ std::vector<int64_t> sizes_of(const std::vector<aten::Leaf*>& params) {
 ZeroStep::ZeroStep(aten::Session& session, const Job& job, std::vector<aten::Leaf*> params)
     : session_(session),
       job_(job),
-      group_(sizes_of(params), job.strategy.dp),
-      params_(std::move(params)) {
+      frozen_(bytes_apart(session, params, false)),
+      params_(trained_of(params)),
+      group_(sizes_of(params_), job.strategy.dp) {
   for (size_t i = 0; i < params_.size(); ++i)
     params_[i]->on_accumulated = [this, i] { accumulated(i); };
+}
+
+// Trained parameters are views of one tensor.
+Bytes ZeroStep::weights() const { return Bytes(frozen_ + gradient_bytes(group_.padded())); }
+
+Bytes ZeroStep::masters() const {
+  return Bytes(session_.rounded(checked_mul(group_.partition(), size_of(DType::f32))));
+}
+
+// _global_grad_norm
+Bytes ZeroStep::scalars() const { return Bytes(session_.rounded(size_of(DType::f32))); }
+
+std::vector<StepParam> ZeroStep::stepped() const { return {flat_parameter(group_.partition())}; }
+
+StepPeak ZeroStep::step_peak(const StepPeak& inner) const {
+  return deepspeed::step_peak(group_, job_.data_rank, deepspeed::bit16(job_.strategy), inner);
 }
 
 int64_t ZeroStep::gradient_bytes(int64_t elements) const {

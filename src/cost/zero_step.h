@@ -5,25 +5,28 @@
 #include <string_view>
 #include <vector>
 
-#include "ops/aten/session.h"
+#include "cost/engine_step.h"
 #include "policy/deepspeed.h"
 
 namespace memplan {
 
-class ZeroStep {
+class ZeroStep : public EngineStep {
  public:
   ZeroStep(aten::Session& session, const Job& job, std::vector<aten::Leaf*> params);
-  /// The leaves' hooks point back to it.
-  ZeroStep(const ZeroStep&) = delete;
-  ZeroStep& operator=(const ZeroStep&) = delete;
 
-  const deepspeed::FlatGroup& group() const { return group_; }
-  /// Gradients of earlier micro-batches, when the last one begins; marks leaves that have one. The
-  /// buckets, which stage 1 made with the first of them, it counts itself.
-  Bytes place();
-  Bytes buckets() const { return Bytes(buckets_); }  ///< those that live
-  /// Behind the backward: what waits is reduced, buckets go.
-  void finish_backward();
+  Bytes weights() const override;
+  Bytes masters() const override;
+  Bytes scalars() const override;
+  std::vector<StepParam> stepped() const override;
+  bool makes_states_beforehand() const override { return true; }
+  /// Stage 1 makes its buckets with the first micro-batch's gradients.
+  Bytes place() override;
+  Bytes buckets() const override { return Bytes(buckets_); }
+  bool scales_loss() const override { return true; }
+  /// What waits is reduced, buckets go.
+  void finish_backward() override;
+  StepPeak step_peak(const StepPeak& inner) const override;
+  int64_t worst_rank() const override { return group_.worst_rank(); }
 
  private:
   void accumulated(size_t param);
@@ -37,8 +40,9 @@ class ZeroStep {
 
   aten::Session& session_;
   const Job& job_;
-  deepspeed::FlatGroup group_;
+  int64_t frozen_;  ///< bytes of what is not trained
   std::vector<aten::Leaf*> params_;
+  deepspeed::FlatGroup group_;
   std::vector<size_t> waiting_;  ///< in the bucket
   int64_t filled_ = 0;           ///< elements of them
   int64_t buckets_ = 0;          ///< bytes

@@ -73,11 +73,10 @@ constexpr auto kRefused = std::to_array<Refused>({
 
 constexpr auto kZeroKeys = std::to_array<std::string_view>(
     {"stage", "offload_optimizer", "offload_param", "cpu_offload", "cpu_offload_params",
-     "reduce_bucket_size", "overlap_comm", "contiguous_gradients", "round_robin_gradients"});
+     "reduce_bucket_size", "overlap_comm", "contiguous_gradients", "round_robin_gradients",
+     "reduce_scatter", "use_multi_rank_bucket_allreduce"});
 constexpr auto kZeroPassed =
-    std::to_array<std::string_view>({"reduce_scatter",
-                                     "use_multi_rank_bucket_allreduce",
-                                     "allgather_partitions",
+    std::to_array<std::string_view>({"allgather_partitions",
                                      "allgather_bucket_size",
                                      "load_from_fp32_weights",
                                      "elastic_checkpoint",
@@ -279,6 +278,12 @@ class DeepSpeed {
     if (parameters) part("parameters", *parameters);
     if (!places.empty()) add("--offload", places, zero);
     buckets(zero);
+    // Whole buckets are reduced everywhere without the first, one rank's slice at a time without
+    // the second.
+    for (const std::string_view key : {"reduce_scatter", "use_multi_rank_bucket_allreduce"})
+      if (const auto flag = find(zero, key); flag && !flag->boolean() && stage > 0)
+        throw flag->error("without " + std::string(key) + " other buffers are made: not modelled",
+                          "leave it true, DeepSpeed's default", ErrorKind::not_modelled);
   }
 
   // DeepSpeed reads a size as int(float(text)): 5e8.

@@ -20,6 +20,7 @@ struct Draft {
   std::optional<DType> autocast;
   bool dropout = true;
   int64_t micro_batches = 1;
+  std::optional<DType> accumulated;  ///< DeepSpeed's grad_accum_dtype
 };
 
 Error not_modelled(const JsonNode& node, std::string problem) {
@@ -223,13 +224,33 @@ void read_deepspeed(const JsonNode& node, Draft& draft) {
   s.dp = node.at("world").count();
   if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
   const JsonNode config = node.at("config");
-  refuse_unknown_keys(config, {"bf16", "zero_optimization"});
+  refuse_unknown_keys(config, {"bf16", "fp16", "data_types", "zero_optimization"});
+  if (const auto types = config.find("data_types")) {
+    refuse_unknown_keys(*types, {"grad_accum_dtype"});
+    draft.accumulated = parse_dtype(types->at("grad_accum_dtype").text(), types->where());
+  }
   const JsonNode zero = config.at("zero_optimization");
-  refuse_unknown_keys(zero, {"stage", "reduce_bucket_size", "overlap_comm"});
+  struct Size {
+    std::string_view key;
+    int64_t DeepSpeed::*to;
+  };
+  constexpr Size kSizes[] = {
+      {"reduce_bucket_size", &DeepSpeed::reduce_bucket_size},
+      {"sub_group_size", &DeepSpeed::sub_group_size},
+      {"stage3_prefetch_bucket_size", &DeepSpeed::prefetch_bucket_size},
+      {"stage3_param_persistence_threshold", &DeepSpeed::param_persistence_threshold},
+      {"stage3_model_persistence_threshold", &DeepSpeed::model_persistence_threshold},
+      {"stage3_max_live_parameters", &DeepSpeed::max_live_parameters},
+      {"stage3_max_reuse_distance", &DeepSpeed::max_reuse_distance}};
+  std::vector<std::string_view> known{"stage", "overlap_comm", "reduce_scatter"};
+  for (const Size& size : kSizes) known.push_back(size.key);
+  refuse_unknown_keys(zero, known);
   s.zero = static_cast<int>(zero.at("stage").count(0, 3));
-  if (const auto size = zero.find("reduce_bucket_size"))
-    s.deepspeed.reduce_bucket_size = size->count();
+  for (const Size& size : kSizes)
+    if (const auto given = zero.find(size.key)) s.deepspeed.*size.to = given->count(0);
   if (const auto overlap = zero.find("overlap_comm")) s.deepspeed.overlap_comm = overlap->boolean();
+  if (const auto scatter = zero.find("reduce_scatter"))
+    s.deepspeed.reduce_scatter = scatter->boolean();
 }
 
 void read_parallel(const JsonNode& node, Draft& draft) {
@@ -319,7 +340,9 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   if (!draft.dropout) job.model.dropout = {};
   fill_default_targets(s.peft, job.model.family, line.where());
   s.precision = plain_precision(draft.weights, draft.autocast);
-  if (s.framework == Framework::deepspeed) s.precision.master = s.precision.optimizer = DType::f32;
+  if (s.framework == Framework::deepspeed && size_of(draft.weights) == 2)
+    s.precision.master = s.precision.optimizer = DType::f32;
+  if (draft.accumulated) s.precision.gradient = *draft.accumulated;
   if (!s.quantization.compute) s.quantization.compute = draft.weights;
   s.global_batch = product({s.micro_batch, s.dp, draft.micro_batches});
   place_on_any_gpu(job);

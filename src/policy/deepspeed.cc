@@ -11,6 +11,16 @@ namespace memplan::deepspeed {
 
 bool partitions(const Strategy& s) { return s.framework == Framework::deepspeed; }
 
+Wrapper wrapper(const Strategy& s) {
+  if (s.zero == 3) return Wrapper::zero_3;
+  if (s.zero == 0) {
+    if (size_of(s.precision.weight) == 4) return Wrapper::plain;
+    return s.deepspeed.own_optimizer ? Wrapper::fused : Wrapper::unfused;
+  }
+  const bool widens = s.precision.weight == DType::bf16 && s.precision.gradient == DType::f32;
+  return s.zero == 1 && widens ? Wrapper::bf16 : Wrapper::zero_1_and_2;
+}
+
 DType bit16(const Strategy& s) { return s.precision.weight; }
 
 // nccl_start_alignment_factor = 2: a group is padded to a multiple of 2 · world.
@@ -71,39 +81,78 @@ StepPeak step_peak(const FlatGroup& group, int64_t rank, DType gradient, const S
   return ledger.peak();
 }
 
+// has_inf_or_nan and norms are of one gradient at a time; then all of them live in fp32 too.
+StepPeak unfused_step(const FlatGroup& group, DType gradient, const StepPeak& inner) {
+  StepLedger ledger;
+  const auto wide = [&](size_t i) {
+    return ledger.make("aten._to_copy.default",
+                       checked_mul(group.elements(i), size_of(DType::f32)));
+  };
+  if (gradient != DType::f32)
+    for (size_t i = 0; i < group.size(); ++i) wide(i);
+  std::vector<Value> gradients;
+  for (size_t i = 0; i < group.size(); ++i) gradients.push_back(wide(i));
+  ledger.make(inner.at, inner.transient.count());
+  return ledger.peak();
+}
+
+// The 16-bit gradients go once the flat one exists.
+StepPeak fused_step(const FlatGroup& group, DType gradient, const StepPeak& inner) {
+  StepLedger ledger;
+  Value narrow = ledger.found(checked_mul(group.elements(), size_of(gradient)));
+  Value flat;
+  {
+    std::vector<Value> wide;
+    for (size_t i = 0; i < group.size(); ++i)
+      wide.push_back(ledger.make("aten._to_copy.default",
+                                 checked_mul(group.elements(i), size_of(DType::f32))));
+    if (group.size() > 1)
+      flat = ledger.make("aten.cat.default", checked_mul(group.elements(), size_of(DType::f32)));
+    else
+      flat = wide.front();
+  }
+  narrow.reset();
+  ledger.make(inner.at, inner.transient.count());
+  return ledger.peak();
+}
+
 void require_modelled(const Job& job) {
   const Strategy& s = job.strategy;
   const auto refuse = [](const std::string& where, const std::string& problem,
                          const std::string& hint) {
     throw Error(ErrorKind::not_modelled, where, problem, hint);
   };
-  if (s.zero == 0)
-    refuse("--framework deepspeed --zero 0", "DeepSpeed's optimizers without ZeRO are not modelled",
-           "give --zero 1 or 2, or use --framework huggingface");
   if (s.zero == 3)
     refuse("--zero 3", "DeepSpeed's ZeRO-3, its gathers and prefetches, is not modelled",
-           "use --framework fsdp2, which does the same, or --framework textbook");
+           "use --framework fsdp2, which cuts parameters by layers, or --framework textbook");
   if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu ||
       s.offload.parameters != Placement::gpu)
     refuse("--offload", "ZeRO-Offload's and ZeRO-Infinity's buffers are not modelled",
            "leave it away, or use --framework textbook");
-  if (size_of(s.precision.weight) != 2 || !s.precision.master || s.precision.autocast)
+  const Wrapper around = wrapper(s);
+  const bool narrow = size_of(s.precision.weight) == 2;
+  if (s.precision.autocast || narrow != s.precision.master.has_value())
     refuse("--precision " + s.precision.name,
-           "only the 16-bit engine with fp32 master weights is modelled",
+           "only the 16-bit engine with fp32 master weights and, without ZeRO, the one of fp32 are "
+           "modelled",
+           "use --precision mixed-bf16, mixed-fp16 or, with --zero 0, fp32");
+  if (!narrow && s.zero > 0)
+    refuse("--precision " + s.precision.name, "ZeRO of fp32 weights is not modelled",
            "use --precision mixed-bf16 or mixed-fp16");
-  if (s.precision.gradient != s.precision.weight)
+  if (s.precision.gradient != s.precision.weight && around != Wrapper::bf16)
     refuse("--grad-dtype",
-           "gradients accumulated in another dtype are not modelled: DeepSpeed takes its "
-           "BF16_Optimizer for them in stage 1",
+           s.zero == 0 ? "DeepSpeed itself refuses gradients in another dtype without ZeRO"
+                       : "gradients accumulated in another dtype are modelled in stage 1 of bf16 "
+                         "alone, for which DeepSpeed takes its BF16_Optimizer",
            "leave data_types.grad_accum_dtype away");
-  if (s.precision.optimizer != DType::f32 || *s.precision.master != DType::f32)
+  if (s.precision.optimizer != DType::f32 || (narrow && *s.precision.master != DType::f32))
     refuse("--optimizer-dtype", "16-bit optimizer states are not modelled", "use fp32");
-  if (!s.deepspeed.contiguous_gradients)
+  if (s.zero > 0 && !s.deepspeed.contiguous_gradients)
     refuse("contiguous_gradients false",
            "gradients that are reduced where they are, flattened for "
            "each bucket, are not modelled",
            "leave it true");
-  if (s.deepspeed.round_robin_gradients)
+  if (s.zero > 0 && s.deepspeed.round_robin_gradients)
     refuse("round_robin_gradients", "partitions in turns are not modelled", "leave it away");
   if (job.model.decoder_layers > 0)
     refuse("--framework deepspeed", "an encoder-decoder is not modelled",
@@ -138,10 +187,44 @@ void require_modelled(const Job& job) {
            "leave it away");
 }
 
+namespace {
+
+std::string_view class_name(Wrapper w) {
+  switch (w) {
+    case Wrapper::plain:
+      return "the optimizer alone";
+    case Wrapper::unfused:
+      return "FP16_UnfusedOptimizer";
+    case Wrapper::fused:
+      return "FP16_Optimizer";
+    case Wrapper::bf16:
+      return "BF16_Optimizer";
+    case Wrapper::zero_1_and_2:
+      return "DeepSpeedZeroOptimizer";
+    case Wrapper::zero_3:
+      return "DeepSpeedZeroOptimizer_Stage3";
+  }
+  return {};
+}
+
+}  // namespace
+
 std::vector<std::string> assumptions(const Job& job) {
-  const DeepSpeed& d = job.strategy.deepspeed;
-  return {"DeepSpeed 0.19.8, DeepSpeedZeroOptimizer of stage " + std::to_string(job.strategy.zero) +
-              ": reduce_bucket_size " + std::to_string(d.reduce_bucket_size) +
+  const Strategy& s = job.strategy;
+  const DeepSpeed& d = s.deepspeed;
+  const Wrapper around = wrapper(s);
+  const std::string start = "DeepSpeed 0.19.8, " + std::string(class_name(around)) + " of stage " +
+                            std::to_string(s.zero);
+  if (around == Wrapper::bf16)
+    return {start +
+                ": bf16 whose gradients are accumulated in fp32, in a flat tensor that no rank "
+                "cuts",
+            "one group of parameters; Trainer's two are padded each"};
+  if (around != Wrapper::zero_1_and_2)
+    return {start +
+            ": gradients stay whole and are reduced with the last micro-batch, flattened "
+            "500000000 elements at a time"};
+  return {start + ": reduce_bucket_size " + std::to_string(d.reduce_bucket_size) +
               (d.overlap_comm.value_or(false) ? ", two buckets (overlap_comm)" : ", one bucket"),
           "reduce_scatter and use_multi_rank_bucket_allreduce, DeepSpeed's defaults",
           "one group of parameters; Trainer's two (with and without weight decay) are padded each "

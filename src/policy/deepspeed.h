@@ -1,4 +1,5 @@
-// DeepSpeed ZeRO 1 and 2: how the flat group of 16-bit parameters is cut over the ranks.
+// DeepSpeed engines: which optimizer wraps the job's own, how a flat group of parameters is cut
+// over the ranks, and what a step converts.
 // Source: deepspeed/runtime/zero/stage_1_and_2.py, DeepSpeedZeroOptimizer, 0.19.8.
 #pragma once
 
@@ -13,6 +14,18 @@ namespace memplan::deepspeed {
 
 /// Whether the job's optimizer is a DeepSpeed engine's.
 bool partitions(const Strategy& strategy);
+
+/// What stands around the job's optimizer (engine.py, _do_optimizer_sanity_check and
+/// _configure_fp16_optimizer).
+enum class Wrapper : uint8_t {
+  plain,         ///< fp32 without ZeRO: nothing
+  unfused,       ///< FP16_UnfusedOptimizer: 16 bits without ZeRO, fp32 weights one by one
+  fused,         ///< FP16_Optimizer: the same around FusedAdam, in one flat tensor
+  bf16,          ///< BF16_Optimizer: stage 1 of bf16 whose gradients are accumulated in fp32
+  zero_1_and_2,  ///< DeepSpeedZeroOptimizer
+  zero_3,        ///< DeepSpeedZeroOptimizer_Stage3
+};
+Wrapper wrapper(const Strategy& strategy);
 
 /// Refuses, by name, what of DeepSpeed is not modelled. Throws Error{not_modelled, bad_input}.
 void require_modelled(const Job& job);
@@ -29,6 +42,7 @@ class FlatGroup {
   /// `elements` of each parameter, in the optimizer's order.
   FlatGroup(std::vector<int64_t> elements, int64_t world);
 
+  int64_t elements() const { return offset_.back(); }
   int64_t partition() const { return partition_; }  ///< elements of one rank
   int64_t padded() const { return checked_mul(partition_, world_); }
   int64_t elements(size_t param) const { return offset_[param + 1] - offset_[param]; }
@@ -51,5 +65,8 @@ class FlatGroup {
 /// Highest moment of DeepSpeedZeroOptimizer.step, above what lives when it begins: the touched
 /// parameters' gradients among it. `inner`: the optimizer's own peak on the fp32 partition.
 StepPeak step_peak(const FlatGroup& group, int64_t rank, DType gradient, const StepPeak& inner);
+/// The same of FP16_UnfusedOptimizer and FP16_Optimizer, which have whole gradients.
+StepPeak unfused_step(const FlatGroup& group, DType gradient, const StepPeak& inner);
+StepPeak fused_step(const FlatGroup& group, DType gradient, const StepPeak& inner);
 
 }  // namespace memplan::deepspeed

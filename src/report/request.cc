@@ -91,6 +91,7 @@ std::vector<Setting> settings_of(const Job& job) {
     out.push_back({"overlap_comm", s.deepspeed.overlap_comm.value_or(false)});
     out.push_back({"contiguous_gradients", s.deepspeed.contiguous_gradients});
     out.push_back({"round_robin_gradients", s.deepspeed.round_robin_gradients});
+    out.push_back({"own_optimizer", s.deepspeed.own_optimizer});
   }
   if (s.framework != Framework::fsdp2) return out;
   const auto dtype = [](const std::optional<DType>& given) {

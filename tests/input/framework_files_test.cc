@@ -177,6 +177,11 @@ TEST_SUITE("input/framework files") {
     refused_deepspeed(R"({"curriculum_learning": {"enabled": true}})", ": /curriculum_learning",
                       {});
     refused_deepspeed(R"({"sparse_gradients": true})", ": /sparse_gradients", {});
+    refused_deepspeed(R"({"zero_optimization": {"stage": 2, "reduce_scatter": false}})",
+                      ": /zero_optimization/reduce_scatter", {"reduce_scatter"});
+    refused_deepspeed(
+        R"({"zero_optimization": {"stage": 1, "use_multi_rank_bucket_allreduce": false}})",
+        ": /zero_optimization/use_multi_rank_bucket_allreduce", {});
     refused_zero(R"("zero_hpz_partition_size": 8)", "/zero_hpz_partition_size", {"ZeRO++"});
     refused_zero(R"("zero_quantized_weights": true)", "/zero_quantized_weights", {"ZeRO++"});
     refused_zero(R"("zero_quantized_gradients": true)", "/zero_quantized_gradients", {"ZeRO++"});

@@ -55,14 +55,30 @@ def storages(tensors):
 
 def gradients(optimizer, model):
     """Bytes of the gradients of earlier micro-batches."""
-    kept = [t for group in optimizer.all_grad_tensors.values() for t in group or ()]
-    return storages([*kept, *(p.grad for p in model.parameters())])
+    kept = [t for group in getattr(optimizer, "all_grad_tensors", {}).values() for t in group or ()]
+    whole = getattr(optimizer, "fp32_groups_gradients_flat", ())  # BF16_Optimizer's
+    parts = getattr(optimizer, "grad_partitions_flat_buffer", None)  # ZeRO-3's
+    return storages([*kept, *whole, parts, *(p.grad for p in model.parameters())])
+
+
+def weights(model):
+    """Bytes of the parameters, and under ZeRO-3 of the partitions too, which persist beside what is gathered."""
+    return storages([t for p in model.parameters() for t in (p, getattr(p, "ds_tensor", None))])
+
+
+def reduce_buckets(optimizer):
+    """Bytes of the buffers in which gradients wait to be reduced."""
+    buffers = []
+    for bucket in getattr(optimizer, "ipg_buckets", {}).values():
+        buffers += bucket.buffer if isinstance(bucket.buffer, list) else [bucket.buffer]
+    return storages(buffers)
 
 
 def held_by(optimizer, model):
     """Bytes of gradients and of optimizer states with master weights, between forward and backward."""
     inner = getattr(optimizer, "optimizer", optimizer)
     masters = [p for group in inner.param_groups for p in group["params"]]
+    masters += getattr(optimizer, "fp32_partitioned_groups_flat", [])  # ZeRO-3 shows them to the optimizer in step()
     states = [t for state in inner.state.values() for t in state.values() if isinstance(t, torch.Tensor)]
     own = {p.untyped_storage()._cdata for p in model.parameters()}
     return storages([t for t in (*masters, *states) if t.untyped_storage()._cdata not in own])
@@ -102,10 +118,10 @@ def run(case, events):
                 if not case["keep_outputs"]:
                     del outputs
                 if last:
-                    held = dict(parameters=storages(model.parameters()), buffers=storages(model.buffers()),
+                    held = dict(parameters=weights(model), buffers=storages(model.buffers()),
                                 gradients=gradients(engine.optimizer, model),
                                 optimizer=held_by(engine.optimizer, model))
-                    held["buckets"] = storages(b for bucket in engine.optimizer.ipg_buckets.values() for b in bucket.buffer)
+                    held["buckets"] = reduce_buckets(engine.optimizer)
                     held["activations"] = ledger.bytes - sum(held.values()) - storages([ids])
                     result["categories"] = held
                 ledger.enter("backward")
