@@ -48,8 +48,9 @@ expect 0 validate "$published" --bound 'huggingface/peft@*_params:exact=100%' \
   --bound 'NVIDIA/Megatron-LM@last_rank.after_step:p95=3%' \
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:median=2%' \
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:p95=6%' \
-  --bound 'MooreThreads/SimuMax@rank.allocated:mean=0.4%' \
-  --bound 'MooreThreads/SimuMax@rank.allocated:bias=0.3%'
+  --bound 'MooreThreads/SimuMax@rank.allocated:mean=0.1%' \
+  --bound 'MooreThreads/SimuMax@rank.allocated:max=0.3%' \
+  --bound 'MooreThreads/SimuMax@rank.allocated:bias=0.1%'
 expect_out "framework megatron-deepspeed is not modelled yet"
 expect_out "the record does not say the sequence length"
 

@@ -108,6 +108,17 @@ Tensor run_experts(const Walk& w, const Params& p, const Tensor& rows,
   return count == 1 ? outputs.front() : cat(outputs, 0);
 }
 
+// What MoELayer's own variables hold while later steps run (moe_layer.py, custom_forward).
+struct Held {
+  Tensor dispatched, received, output;
+};
+
+// Up to core 0.15 the combined copies are added up while the caller still holds what was sent home;
+// later, in a step of its own (postprocess).
+void leave_combine(const Walk& w, Held& held) {
+  if (w.strategy().megatron.core >= Version{0, 16, 0}) held.output.reset();
+}
+
 // MoEAllGatherTokenDispatcher: all tokens of the tp·ep ranks, of which a rank keeps its experts'.
 Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
   const Strategy& s = w.strategy();
@@ -115,11 +126,13 @@ Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tenso
   const Tensor all_probabilities = mcore::gather_rows(probabilities, ranks);
   const Tensor all = mcore::gather_rows(tokens, ranks, w.group.buffer);
   const int64_t rows = rows_received(w, all.size(0), copies_of(w, all.size(0))) / s.ep;
-  const Tensor own = mcore::permute(all, rows);
+  const Tensor map = mcore::row_map(w.session, all.size(0), rows, w.model().moe.experts / s.ep,
+                                    s.megatron.permute_fusion);
+  const Tensor own = mcore::permute(all, rows, map);
   const Tensor weights = slice(reshape(all_probabilities, {all_probabilities.elements(), 1}), 0, 0,
                                std::min(rows, all_probabilities.elements()));
   Tensor out = run_experts(w, p, own, clone(weights));
-  out = mcore::unpermute(out, all.size(0));
+  out = mcore::unpermute(out, all.size(0), map);
   return mcore::scatter_rows(out, ranks);
 }
 
@@ -129,24 +142,29 @@ Tensor by_all_to_all(Walk& w, const Params& p, const Tensor& tokens, const Tenso
   const int64_t sent = copies_of(w, tokens.size(0));
   const int64_t received = rows_received(w, tokens.size(0), sent);
   const int64_t local = w.model().moe.experts / s.ep;
-  Tensor rows = mcore::permute(tokens, sent);
-  Tensor weights = mcore::permute(reshape(probabilities, {probabilities.elements(), 1}), sent);
+  const Tensor map = mcore::row_map(w.session, tokens.size(0), sent, w.model().moe.experts,
+                                    s.megatron.permute_fusion);
+  Held held;
+  held.dispatched = mcore::permute(tokens, sent, map);
+  Tensor weights = mcore::permute(reshape(probabilities, {probabilities.elements(), 1}), sent, map);
+  held.received = held.dispatched;
   if (s.ep > 1) {
-    rows = mcore::all_to_all(rows, received);
+    held.received = mcore::all_to_all(held.dispatched, received);
     weights = mcore::all_to_all(weights, received);
   }
-  rows = mcore::gather_rows(rows, expert_tp(s));
+  Tensor rows = mcore::gather_rows(held.received, expert_tp(s));
   weights = mcore::gather_rows(weights, expert_tp(s));
   if (local > 1) {
     rows = mcore::sort_chunks(rows);
     weights = mcore::sort_chunks(weights);
   }
-  Tensor out = run_experts(w, p, rows, weights);
+  held.output = run_experts(w, p, rows, weights);
   rows.reset();
-  if (local > 1) out = mcore::sort_chunks(out);
-  out = mcore::scatter_rows(out, expert_tp(s));
-  if (s.ep > 1) out = mcore::all_to_all(out, sent);
-  return mcore::unpermute(out, tokens.size(0));
+  if (local > 1) held.output = mcore::sort_chunks(held.output);
+  held.output = mcore::scatter_rows(held.output, expert_tp(s));
+  const Tensor home = s.ep > 1 ? mcore::all_to_all(held.output, sent) : held.output;
+  leave_combine(w, held);
+  return mcore::unpermute(home, tokens.size(0), map);
 }
 
 }  // namespace

@@ -30,21 +30,35 @@ Tensor moved(const Tensor& x, int64_t rows, std::string_view forward, std::strin
 
 }  // namespace
 
-Tensor permute(const Tensor& x, int64_t rows) {
-  const Tensor index = make(x.session(), "aten.masked_select.default", {rows}, DType::i64);
-  return index_select(x, index);
+Tensor row_map(Session& session, int64_t tokens, int64_t rows, int64_t experts, bool fused) {
+  if (!fused) return make(session, "aten.masked_select.default", {rows}, DType::i64);
+  const int64_t width = checked_add(checked_mul(2, experts), 1);
+  return make(session, "make_row_id_map", {tokens, width}, DType::i32);
 }
 
-// zeros.scatter_add_(0, index, x)
-Tensor unpermute(const Tensor& x, int64_t tokens) {
-  Session& session = x.session();
-  const Tensor index = make(session, "aten.expand.default", {x.size(0)}, DType::i64);
-  Tensor out = make(session, "aten.scatter_add_.default", rows_of(x, tokens), x.dtype());
+Tensor permute(const Tensor& x, int64_t rows, const Tensor& map) {
+  if (map.dtype() == DType::i64) return index_select(x, map);
+  Tensor out = make(x.session(), "permute_with_mask_map", rows_of(x, rows), x.dtype());
   if (!tracks(x)) return out;
-  const Saved kept(index);
+  const Saved kept(map);
   record({&out}, {&x}, [kept, sizes = x.sizes()](Grads& g) {
-    const Tensor rows = kept.get();
-    g.set(0, make(g.session(), "aten.gather.default", sizes, g.in().dtype()));
+    const Tensor read = kept.get();
+    g.set(0, make(g.session(), "unpermute_with_mask_map", sizes, g.in().dtype()));
+  });
+  return out;
+}
+
+// Not fused: zeros.scatter_add_(0, index, x).
+Tensor unpermute(const Tensor& x, int64_t tokens, const Tensor& map) {
+  const bool fused = map.dtype() != DType::i64;
+  const std::string_view forward = fused ? "unpermute_with_mask_map" : "aten.scatter_add_.default";
+  Tensor out = make(x.session(), forward, rows_of(x, tokens), x.dtype());
+  if (!tracks(x)) return out;
+  const Saved kept(map);
+  record({&out}, {&x}, [kept, fused, sizes = x.sizes()](Grads& g) {
+    const Tensor read = kept.get();
+    g.set(0, make(g.session(), fused ? "permute_with_mask_map" : "aten.gather.default", sizes,
+                  g.in().dtype()));
   });
   return out;
 }

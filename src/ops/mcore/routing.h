@@ -9,10 +9,13 @@
 
 namespace memplan::mcore {
 
+/// Where the copies of `tokens` rows go: an index for each row or, fused, Transformer Engine's
+/// row_id_map of int32 [n, 2 E + 1] (pytorch/triton/permutation.py, make_row_id_map).
+Tensor row_map(aten::Session& session, int64_t tokens, int64_t rows, int64_t experts, bool fused);
 /// x [n, h] -> [rows, h], a copy of a token for each of its experts.
-Tensor permute(const Tensor& x, int64_t rows);
+Tensor permute(const Tensor& x, int64_t rows, const Tensor& map);
 /// The copies summed up again: [rows, h] -> [n, h].
-Tensor unpermute(const Tensor& x, int64_t tokens);
+Tensor unpermute(const Tensor& x, int64_t tokens, const Tensor& map);
 /// all_to_all: [sent, …] -> [received, …].
 Tensor all_to_all(const Tensor& x, int64_t received);
 /// Rows in another order: a copy, in backward too.

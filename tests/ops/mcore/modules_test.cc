@@ -7,6 +7,7 @@
 #include "ops/mcore/cross_entropy.h"
 #include "ops/mcore/linear.h"
 #include "ops/mcore/pointwise.h"
+#include "ops/mcore/routing.h"
 
 namespace memplan {
 namespace {
@@ -49,6 +50,22 @@ TEST_CASE_FIXTURE(Fixture, "a row-parallel layer keeps its input and gives a sha
   const Tensor y = mcore::row_linear(x, weight(kH, kH / 4), group);
   CHECK(y.sizes() == aten::Shape{kS / 4, kB, kH});
   CHECK(kept() == kTokens * kH / 4 * 2);
+}
+
+// Two experts of eight a token. An index of a row is 8 bytes; fused, Transformer Engine's map is
+// 4·(2·8 + 1) bytes a token. Both ways read it in backward, and the rows are no one's.
+TEST_CASE_FIXTURE(Fixture, "tokens that go to their experts and back keep the way alone") {
+  for (const bool fused : {false, true}) {
+    const Tensor x = aten::reshape(input(kS, kH), {kTokens, kH});
+    const Tensor map = mcore::row_map(session, kTokens, 2 * kTokens, 8, fused);
+    const int64_t before = kept();
+    Tensor rows = mcore::permute(x, 2 * kTokens, map);
+    CHECK(rows.sizes() == aten::Shape{2 * kTokens, kH});
+    const Tensor home = mcore::unpermute(rows, kTokens, map);
+    rows.reset();
+    CHECK(home.sizes() == aten::Shape{kTokens, kH});
+    CHECK(kept() - before == kTokens * (fused ? 4 * 17 : 2 * 8));
+  }
 }
 
 // Softmax and its dropout in 2 bytes, the mask in 1: 5·b·heads·s²; with q, k and v.
