@@ -108,6 +108,7 @@ class Step {
     if (engine_) held += engine_->buckets().count();
     out_.activations = Bytes(session_.ledger.live() - held - gradients_made());
     out_.operands = Bytes(session_.ledger.level().operands);
+    out_.kept = session_.kept_tensors();
     session_.ledger.enter(Phase::backward);
     backward(std::move(loss));
     if (replica) reduce(*replica);
@@ -332,21 +333,22 @@ class Step {
       input = aten::Saved(hidden);
     }
     const Tensor out =
-        aten::checkpoint(session_, [this, outputs, kept = f.arguments(), at, held, input,
-                                    needs_grad = hidden.requires_grad()]() mutable {
-          hf::Forward own = kept;
-          Tensor x = *held;
-          if (!x) {
-            x = input.get().detach();
-            x->requires_grad = needs_grad;
-          }
-          Tensor result = run_layer(own, at, x);
-          if (hf::Forward* first = std::exchange(outputs, nullptr)) {
-            first->shared = std::move(own.shared);
-            first->returned = std::move(own.returned);
-          }
-          return result;
-        });
+        aten::checkpoint(session_, session_.offloading ? Tensor() : hidden,
+                         [this, outputs, kept = f.arguments(), at, held, input,
+                          needs_grad = hidden.requires_grad()]() mutable {
+                           hf::Forward own = kept;
+                           Tensor x = *held;
+                           if (!x) {
+                             x = input.get().detach();
+                             x->requires_grad = needs_grad;
+                           }
+                           Tensor result = run_layer(own, at, x);
+                           if (hf::Forward* first = std::exchange(outputs, nullptr)) {
+                             first->shared = std::move(own.shared);
+                             first->returned = std::move(own.returned);
+                           }
+                           return result;
+                         });
     if (session_.offloading) held->reset();
     return out;
   }

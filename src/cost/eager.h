@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "memplan/job.h"
 #include "memplan/plan.h"
 #include "memplan/units.h"
+#include "ops/aten/tensor.h"
 
 namespace memplan {
 
@@ -39,6 +41,7 @@ struct EagerStep {
   Bytes operands;  ///< of them, what torch.compile cannot avoid to keep: what kernels of their own
                    ///< read in backward, and all that is kept outside of what it compiles
   EagerPeak forward, backward, step;
+  std::vector<aten::KeptTensors> kept;  ///< by autograd at the end of forward
 };
 
 /// What `eager_step` counts in.

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "cost/eager.h"
+#include "cost/kept_tensors.h"
 #include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 #include "policy/pytorch.h"
@@ -183,6 +184,8 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   rank.peak_phase = top.name;
   rank.peak_operator = top.peak->at;
   rank.outside = outside.lines;
+  add_kept_tensors(rank.largest, step.kept, 1);
+  sort_kept_tensors(rank.largest);
 
   const auto line = [&](Holder holder, const char* label, Bytes bytes, const char* source) {
     if (bytes > Bytes(0)) rank.lines.push_back({holder, label, bytes, {}, source});

@@ -42,6 +42,7 @@ class ChunkWalk {
     if (!chunk_.head) output = without_data(output);
     ChunkMemory out;
     out.kept = Bytes(session_.ledger.live() - base_);
+    out.tensors = session_.kept_tensors();
     if (input) out.received = Bytes(session_.rounded(input.bytes()));
     if (s_.training) {
       session_.ledger.enter(Phase::backward);
@@ -143,8 +144,9 @@ class ChunkWalk {
     const auto run = [this, &w, at, index, hidden] {
       return layer(w, *layers_[at], block(index).kind, hidden);
     };
+    if (checkpointed) return aten::checkpoint(session_, std::exchange(hidden, {}), run);
     hidden.reset();
-    return checkpointed ? aten::checkpoint(session_, run) : run();
+    return run();
   }
 
   // core/recompute.py, uniform: so many layers a checkpoint.
@@ -152,7 +154,7 @@ class ChunkWalk {
     const size_t group = static_cast<size_t>(s_.megatron.recompute_layers);
     for (size_t first = 0; first < stretches_.size(); first += group) {
       const size_t end = std::min(first + group, stretches_.size());
-      hidden = aten::checkpoint(session_, [this, &w, first, end, hidden] {
+      hidden = aten::checkpoint(session_, hidden, [this, &w, first, end, hidden] {
         Tensor x = hidden;
         for (size_t at = first; at < end; ++at)
           x = one_layer(w, at, stretches_[at].blocks.front(), x, false);

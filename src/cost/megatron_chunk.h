@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "lower/megatron/layout.h"
 #include "lower/program.h"
+#include "ops/aten/tensor.h"
 
 namespace memplan::megatron {
 
@@ -20,7 +22,8 @@ struct ChunkMemory {
   ChunkPeak forward;   ///< above what is live without this micro-batch
   ChunkPeak backward;  ///< the same, what the micro-batch keeps included
   Bytes deferred;      ///< what a deferred weight gradient of the output layer waits with
-  Bytes buffer;        ///< of GlobalMemoryBuffer: stays
+  std::vector<aten::KeptTensors> tensors;  ///< of `kept`
+  Bytes buffer;                            ///< of GlobalMemoryBuffer: stays
 };
 
 /// `job`: padded. `program`: its lowering, for the true number of stages.

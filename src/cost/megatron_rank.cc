@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cost/kept_tensors.h"
 #include "cost/megatron_chunk.h"
 #include "lower/family_row.h"
 #include "lower/megatron/parameters.h"
@@ -22,6 +23,7 @@ constexpr const char* kTape = "autograd's tape, module by module";
 struct StepMoment {
   Bytes bytes, kept;
   std::string_view at = "start";
+  std::vector<int64_t> in_flight = {};  ///< micro-batches of each chunk
 };
 
 struct StepMemory {
@@ -59,14 +61,15 @@ class Player {
     before += messages_;
     if (before + peak.bytes <= moment.bytes) return;
     moment = {before + peak.bytes, kept_ + peak.kept, peak.at};
+    for (const Progress& p : run_) moment.in_flight.push_back(p.forwards - p.backwards);
   }
 
   void forward(const ChunkMemory& chunk, Progress& progress) {
     if (std::exchange(progress.holds, false)) live_ -= 2 * chunk.received;
+    ++progress.forwards;
     note(out_.forward, chunk.forward, live_);
     live_ += chunk.kept;
     kept_ += chunk.kept;
-    ++progress.forwards;
   }
 
   void backward(const ChunkMemory& chunk, Progress& progress) {
@@ -224,6 +227,10 @@ class Ranks {
                          {},
                          "core/utils.py, GlobalMemoryBuffer"});
     fill(out, states, step, buffers);
+    const StepMoment& top = step.backward.bytes > step.forward.bytes ? step.backward : step.forward;
+    for (size_t i = 0; i < top.in_flight.size(); ++i)
+      add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
+    sort_kept_tensors(out.largest);
     start(out, initialisation(stage, own), states.made_by_step);
     return out;
   }
@@ -283,7 +290,8 @@ class Ranks {
     const PhasePeak& most =
         out.phases[0].allocated > out.phases[1].allocated ? out.phases[0] : out.phases[1];
     const Bytes allocated = std::max(first, left.allocated);
-    out.phases.push_back({"initialisation", made, made, made + beyond, kMoves});
+    const char* at = s_.zero > 0 ? kMoves : "states";
+    out.phases.push_back({"initialisation", made, made, made + beyond, at});
     out.phases.push_back(
         {"first step", allocated, allocated, allocated + beyond, step ? left.at : most.at});
     if (made <= m.allocated) return;
@@ -291,8 +299,9 @@ class Ranks {
     m.transient = made - m.weights - m.gradients;
     m.allocated = m.reserved = made;
     m.device = made + beyond;
+    out.largest.clear();
     out.peak_phase = "initialisation";
-    out.peak_operator = kMoves;
+    out.peak_operator = at;
     std::erase_if(out.lines, [](const LedgerLine& line) {
       return line.holder != Holder::weights && line.holder != Holder::gradients;
     });

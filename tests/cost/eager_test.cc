@@ -271,5 +271,31 @@ TEST_CASE("of a llama layer, kernels read 4h + 4hq + 4hkv + 2f + 4nh bytes a tok
   CHECK((operands(4) - operands(3)).count() == expected);
 }
 
+// Gate and up of each layer are outputs of products [b, s, f]; folded layers count all their
+// rounds.
+TEST_CASE("kept tensors are told by who made them, whether layers are folded or not") {
+  const Job job = eager_job(5);
+  const auto count = [&](Layers layers) {
+    const EagerStep step = eager_step(job, Grain::requested, layers);
+    int64_t wide = 0;
+    for (const aten::KeptTensors& k : step.kept)
+      if (k.op == "aten.mm.default" && k.sizes == aten::Shape{2, 48, 176}) wide += k.count;
+    return wide;
+  };
+  CHECK(count(Layers::folded) == 2 * 5);
+  CHECK(count(Layers::unrolled) == 2 * 5);
+}
+
+// A checkpointed layer keeps its input [b, s, h] and nothing else.
+TEST_CASE("the inputs of checkpointed layers are kept") {
+  Job job = eager_job(6);
+  job.strategy.recompute = Recompute::full;
+  int64_t inputs = 0;
+  for (const aten::KeptTensors& k : eager_step(job).kept)
+    if (k.sizes == aten::Shape{2, 48, 64} && k.dtype == DType::bf16) inputs += k.count;
+  CHECK(inputs >= 6);
+  CHECK(inputs <= 8);  // beside those of the final norm
+}
+
 }  // namespace
 }  // namespace memplan

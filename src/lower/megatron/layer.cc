@@ -23,7 +23,7 @@ Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Ten
   const auto run = [q, k, v, options = w.attention, group = w.group] {
     return mcore::core_attention(q, k, v, options, group);
   };
-  return recomputes(w, "core_attn") ? checkpoint(w.session, run) : run();
+  return recomputes(w, "core_attn") ? checkpoint(w.session, {}, run) : run();
 }
 
 namespace {
@@ -90,7 +90,7 @@ Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& give
     return kind.moe ? experts(w, p, mcore::norm(hidden, norm)) : mlp(w, p, norm, w.row.mlp, hidden);
   };
   const bool again = recomputes(w, kind.moe ? "moe" : "mlp");
-  const Tensor out = again ? checkpoint(w.session, second) : second();
+  const Tensor out = again ? checkpoint(w.session, {}, second) : second();
   const Tensor bias = kind.moe ? Tensor() : p.find(w.row.mlp.down, "bias");
   return mcore::bias_dropout_add(out, bias, hidden, p_hidden);
 }

@@ -84,7 +84,7 @@ Tensor run_experts(const Walk& w, const Params& p, const Tensor& rows,
   const auto count = static_cast<int64_t>(up.size());
   const auto act = [&w](const Tensor& x, const Tensor& bias, const Tensor& weights) {
     if (!recomputes(w, "moe_act")) return weighted_activation(w, x, bias, weights);
-    return checkpoint(w.session,
+    return checkpoint(w.session, x,
                       [&w, x, bias, weights] { return weighted_activation(w, x, bias, weights); });
   };
   if (w.strategy().megatron.grouped_gemm) {
@@ -187,7 +187,7 @@ Tensor experts(Walk& w, const Params& p, const Tensor& hidden) {
   Tensor shared;
   if (w.model().moe.shared_experts_ffn > 0) {
     const auto run = [&w, &p, hidden] { return shared_expert(w, p, hidden); };
-    shared = recomputes(w, "shared_experts") ? checkpoint(w.session, run) : run();
+    shared = recomputes(w, "shared_experts") ? checkpoint(w.session, hidden, run) : run();
   }
   const Tensor probabilities = route(w, p, tokens);
   const bool gathers = w.strategy().megatron.dispatcher == Dispatcher::allgather;

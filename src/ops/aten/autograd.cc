@@ -72,7 +72,7 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
     return;
   }
   slot_->value = x.detach();
-  x->storage->mark_kept();
+  x->storage->mark_kept(*x.operator->());
   if (reader == ReadBy::kernel || session.ledger.compiled == 0) x->storage->mark_operand();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
@@ -143,7 +143,7 @@ void record(std::span<Tensor> outputs, std::span<const Tensor> inputs, Backward 
 void hold_on_tape(const Tensor& out, const Tensor& x) {
   Session& session = out.session();
   out->grad_fn->held.push_back(x.detach());
-  x->storage->mark_kept();
+  x->storage->mark_kept(*x.operator->());
   // The tape goes after its stretches, and with it the tensors of all their rounds.
   if (session.stretch > 0)
     x->storage->copies = session.stretch_counts[static_cast<size_t>(session.stretch) - 1];
@@ -343,8 +343,12 @@ void run_backward(Session& session, Tensor loss, const Tensor& gradient, bool re
   Engine(session, retain_graph).run(loss, gradient);
 }
 
-Tensor checkpoint(Session& session, std::function<Tensor()> body) {
+Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body) {
   if (!session.grad_enabled || session.recomputing) return body();
+  if (input) {
+    input->storage->mark_kept(*input.operator->());
+    input->storage->mark_operand();
+  }
   Ref<CheckpointFrame> frame(new CheckpointFrame);
   frame->session = &session;
   frame->autocast = session.autocast;

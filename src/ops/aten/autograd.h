@@ -84,8 +84,9 @@ void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
                   bool retain_graph = false);
 
 /// Runs `body` as torch.utils.checkpoint(use_reentrant=False) does. The body must be callable
-/// twice; it holds what the checkpoint's arguments and closure hold.
-Tensor checkpoint(Session& session, std::function<Tensor()> body);
+/// twice; it holds what the checkpoint's arguments and closure hold, `input` among them where it
+/// lives for nothing else.
+Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body);
 
 /// The same with use_reentrant=True: forward runs without autograd and keeps `x` (and what the body
 /// holds); its node's backward runs the whole body again, and its own backward within.

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "memplan/units.h"
 
@@ -49,9 +50,15 @@ class Ledger {
   void enter(Phase phase);
   /// An operator has just run: its outputs exist and nothing it was given is gone yet.
   void note(std::string_view op) {
+    for (std::string_view* name : unnamed_) *name = op;
+    unnamed_.clear();
     if (live_.bytes > peak_.level.bytes) peak_ = {live_, op};
     if (compiled == 0) note_certain();
   }
+
+  /// Of a new tensor's storage: the next operator is the one that made it.
+  void await_name(std::string_view* name) { unnamed_.push_back(name); }
+  void forget_name(std::string_view* name) { std::erase(unnamed_, name); }
 
   /// The number of the region that runs, which torch.compile makes anew; 0: none. What lives within
   /// it is not certain, and of what it keeps for backward only operands are.
@@ -72,6 +79,7 @@ class Ledger {
     if (repeat_ == 0) certain_ = std::max(certain_, live_.bytes - (live_.kept - live_.operands));
   }
 
+  std::vector<std::string_view*> unnamed_;
   Level live_;
   int64_t certain_ = 0;
   Peak peak_;   // of the running phase, or of the running stretch

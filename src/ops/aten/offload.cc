@@ -12,7 +12,7 @@ int64_t Offloading::pack(const Tensor& activation) {
   if (activation.bytes() < kMinOffloadSize || activation->leaf != nullptr) {
     tracker_[id] = {activation.detach(), activation.sizes(), activation.strides(),
                     activation.dtype()};
-    activation->storage->mark_kept();
+    activation->storage->mark_kept(*activation.operator->());
     return id;
   }
   fwd_stash_.erase(fwd_stash_.begin(), fwd_stash_.upper_bound(id - kMaxFwdStashSize));

@@ -60,6 +60,37 @@ void Session::require_grad(Tensor& x) {
   if (!recomputing) x->leaf->value = x;
 }
 
+void Session::add_kept(Storage& storage) {
+  storage.among_kept = kept_.size();
+  kept_.push_back(&storage);
+}
+
+void Session::forget_kept(const Storage& storage) {
+  kept_.back()->among_kept = storage.among_kept;
+  kept_[storage.among_kept] = kept_.back();
+  kept_.pop_back();
+}
+
+std::vector<KeptTensors> Session::kept_tensors() const {
+  std::vector<KeptTensors> out;
+  for (const Storage* s : kept_) {
+    const int64_t rounds =
+        s->stretch > 0 ? stretch_counts[static_cast<size_t>(s->stretch) - 1] : s->copies;
+    const KeptTensors one{s->op, s->sizes, s->dtype, rounded(s->bytes), rounds};
+    const auto known = std::find_if(out.begin(), out.end(), [&](const KeptTensors& k) {
+      return k.op == one.op && k.sizes == one.sizes && k.dtype == one.dtype && k.bytes == one.bytes;
+    });
+    if (known == out.end())
+      out.push_back(one);
+    else
+      known->count += rounds;
+  }
+  std::stable_sort(out.begin(), out.end(), [](const KeptTensors& a, const KeptTensors& b) {
+    return a.bytes * a.count > b.bytes * b.count;
+  });
+  return out;
+}
+
 void Session::repeat(int64_t count, const std::function<void()>& body) {
   if (count <= 1) return body();
   stretch_counts.push_back(count);

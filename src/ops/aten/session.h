@@ -57,6 +57,8 @@ struct CheckpointFrame {
 };
 
 class Session {
+  std::vector<Storage*> kept_;  // outlives all that holds a tensor
+
  public:
   Session(Backend backend, Version torch);
   ~Session();
@@ -100,6 +102,11 @@ class Session {
   /// A parameter whose bytes come and go: its owner counts all of them.
   Leaf& unsharded_leaf(const Shape& sizes, DType dtype, bool trainable, int64_t copies);
   const std::vector<std::unique_ptr<Leaf>>& leaves() const { return leaves_; }
+
+  /// What autograd keeps now, the largest first.
+  std::vector<KeptTensors> kept_tensors() const;
+  void add_kept(Storage& storage);
+  void forget_kept(const Storage& storage);
 
   /// Runs `stretch` in place of `count` equal ones.
   void repeat(int64_t count, const std::function<void()>& body);

@@ -32,10 +32,14 @@ Shape contiguous_strides(const Shape& sizes) {
 
 Storage::Storage(Session& owner, int64_t size) : session(&owner), bytes(size) {
   session->ledger.add(session->rounded(bytes));
+  session->ledger.await_name(&op);
+  stretch = session->stretch;
 }
 
 Storage::~Storage() {
   Ledger& ledger = session->ledger;
+  if (op.empty()) ledger.forget_name(&op);
+  if (kept) session->forget_kept(*this);
   const int64_t all = session->rounded(bytes) * (ledger.repeating() ? 1 : copies);
   ledger.free(all);
   if (kept) ledger.count_kept(-all);
@@ -43,9 +47,12 @@ Storage::~Storage() {
   if (gradient) ledger.count_gradient(-all);
 }
 
-void Storage::mark_kept() {
+void Storage::mark_kept(const TensorData& as) {
   if (counted || kept || gradient) return;
   kept = true;
+  sizes = as.sizes;
+  dtype = as.dtype;
+  session->add_kept(*this);
   session->ledger.count_kept(session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies));
 }
 

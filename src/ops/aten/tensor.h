@@ -65,6 +65,8 @@ class Ref {
   T* p_ = nullptr;
 };
 
+struct TensorData;
+
 struct Storage {
   Storage(Session& session, int64_t bytes);
   ~Storage();
@@ -81,9 +83,25 @@ struct Storage {
   bool gradient = false;  ///< of a parameter
   int refs = 0;
 
-  void mark_kept();
+  // For reports: who made it, as what it was kept, and in which repeated stretch it was made.
+  std::string_view op = {};
+  Shape sizes = {};
+  DType dtype = DType::f32;
+  int stretch = 0;
+  size_t among_kept = 0;
+
+  void mark_kept(const TensorData& as);
   void mark_operand();  ///< of something kept
   void mark_gradient(int64_t copies);
+};
+
+/// Equal tensors that autograd keeps.
+struct KeptTensors {
+  std::string_view op;  ///< that made them
+  Shape sizes;
+  DType dtype = DType::f32;
+  int64_t bytes = 0;  ///< of one storage
+  int64_t count = 0;
 };
 
 struct TensorData {

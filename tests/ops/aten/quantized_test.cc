@@ -88,7 +88,7 @@ TEST_CASE("an int8 layer's input stays through a checkpoint, a 4-bit layer's doe
   for (const QuantFormat& format : {kNf4, kInt8}) {
     QLoraLinear l(format);
     Tensor x = mul_scalar(l.trained.value);
-    Tensor y = checkpoint(l.s, [&l, x] {
+    Tensor y = checkpoint(l.s, x, [&l, x] {
       const Tensor inner = mul_scalar(x);
       return quantized_linear(inner, l.weight, {});
     });

@@ -83,7 +83,7 @@ TEST_CASE("a checkpoint keeps its input alone and runs forward again") {
   Leaf& weight = s.leaf({64}, DType::f32, true, 1);
   Tensor x = mul_scalar(weight.value);
   int runs = 0;
-  Tensor y = checkpoint(s, [&runs, x] {
+  Tensor y = checkpoint(s, x, [&runs, x] {
     ++runs;
     Tensor a = activation(x, "silu");
     Tensor b = activation(a, "gelu");
