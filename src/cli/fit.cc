@@ -52,7 +52,7 @@ constexpr std::array<Heading, 10> kHeadings{{
     {SettingGroup::fsdp,
      "With --framework fsdp2: huggingface's modules under fully_shard, precision mixed-bf16"},
     {SettingGroup::deepspeed,
-     "With --framework deepspeed: huggingface's modules under ZeRO 0, 1 or 2, precision mixed-bf16"},
+     "With --framework deepspeed: huggingface's modules under ZeRO 0 to 3, precision mixed-bf16"},
     {SettingGroup::megatron, "With --megatron-args"},
 }};
 

@@ -363,6 +363,15 @@ class Builder {
       s.deepspeed.reduce_bucket_size = checked_mul(out_.job.model.hidden, out_.job.model.hidden);
       from("reduce_bucket_size", "auto: hidden²");
     }
+    const int64_t hidden = out_.job.model.hidden;
+    if (s.deepspeed.prefetch_bucket_size < 0) {
+      s.deepspeed.prefetch_bucket_size = checked_mul(9, checked_mul(hidden, hidden)) / 10;
+      from("prefetch_bucket_size", "auto: 0.9·hidden²");
+    }
+    if (s.deepspeed.param_persistence_threshold < 0) {
+      s.deepspeed.param_persistence_threshold = checked_mul(10, hidden);
+      from("param_persistence_threshold", "auto: 10·hidden");
+    }
     // engine.py _configure_basic_optimizer: Adam of a ds_config.json is FusedAdam, one kernel.
     const Given* optimizer = find("--optimizer");
     const bool in_file = optimizer && optimizer->where != "--optimizer";

@@ -193,6 +193,18 @@ void gradient_sync(Job& job, std::string_view text, std::string_view where) {
 void reduce_bucket(Job& job, std::string_view text, std::string_view where) {
   job.strategy.deepspeed.reduce_bucket_size = text == "auto" ? 0 : parse_count(text, where);
 }
+template <int64_t DeepSpeed::*Member>
+void deepspeed_size(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.deepspeed.*Member = text == "0" ? 0 : parse_count(text, where);
+}
+// -1: "auto", which needs the model's hidden size.
+template <int64_t DeepSpeed::*Member>
+void automatic_size(Job& job, std::string_view text, std::string_view where) {
+  if (text == "auto")
+    job.strategy.deepspeed.*Member = -1;
+  else
+    deepspeed_size<Member>(job, text, where);
+}
 void overlap_comm(Job& job, std::string_view text, std::string_view where) {
   job.strategy.deepspeed.overlap_comm = parse_flag(text, where);
 }
@@ -335,6 +347,23 @@ constexpr auto kRows = std::to_array<SettingRow>({
      deepspeed_flag<&DeepSpeed::contiguous_gradients>},
     {"--round-robin-gradients", "BOOL", "neighbours belong to different ranks (false)", deepspeed,
      true, deepspeed_flag<&DeepSpeed::round_robin_gradients>},
+    {"--sub-group-size", "N", "ZeRO-3: elements that are stepped at once (1000000000)", deepspeed,
+     true, deepspeed_size<&DeepSpeed::sub_group_size>},
+    {"--prefetch-bucket-size", "N",
+     "ZeRO-3: elements gathered ahead, or auto: 0.9·hidden² (50000000)", deepspeed, true,
+     automatic_size<&DeepSpeed::prefetch_bucket_size>},
+    {"--param-persistence-threshold", "N",
+     "ZeRO-3: parameters up to it stay gathered, or auto: 10·hidden (100000)", deepspeed, true,
+     automatic_size<&DeepSpeed::param_persistence_threshold>},
+    {"--model-persistence-threshold", "N", "ZeRO-3: elements of all of those (no limit)", deepspeed,
+     true, deepspeed_size<&DeepSpeed::model_persistence_threshold>},
+    {"--max-live-parameters", "N", "ZeRO-3: elements gathered at once (1000000000)", deepspeed,
+     true, deepspeed_size<&DeepSpeed::max_live_parameters>},
+    {"--max-reuse-distance", "N",
+     "ZeRO-3: what is used again within so many elements stays gathered (1000000000)", deepspeed,
+     true, deepspeed_size<&DeepSpeed::max_reuse_distance>},
+    {"--gather-16bit-weights", "BOOL", "ZeRO-3: saving gathers the model on the host (false)",
+     deepspeed, true, deepspeed_flag<&DeepSpeed::gather_16bit_weights_on_model_save>},
 
     {"--megatron-version", "V", "of megatron.core (0.18.0)", megatron, true,
      megatron_version<&MegatronSpec::core>},

@@ -28,6 +28,7 @@
 #include "policy/fsdp2.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
+#include "policy/step_ledger.h"
 #include "policy/tensor_parallel.h"
 
 namespace memplan {
@@ -35,6 +36,10 @@ namespace {
 
 using aten::Phase;
 using aten::Tensor;
+
+// Modules around those that the families name.
+constexpr const char* kWholeModel = "(model)";
+constexpr const char* kBaseModel = "(base model)";
 
 // parallelize_module cuts the layers of a model that is built whole.
 Job whole_model(const Job& job) {
@@ -46,7 +51,9 @@ Job whole_model(const Job& job) {
 class Step {
  public:
   // `idle`: trainable parameters that no gradient reaches, and so have no states.
-  Step(const Job& job, Grain grain, Layers layers, Replica role, ParamSet idle)
+  // `trace`: how modules are called, where their hooks know it from an earlier step.
+  Step(const Job& job, Grain grain, Layers layers, Replica role, ParamSet idle,
+       const deepspeed::ModuleTrace* trace = nullptr)
       : job_(job),
         s_(job.strategy),
         whole_(whole_model(job)),
@@ -54,6 +61,7 @@ class Step {
         layers_(layers),
         role_(role),
         idle_(std::move(idle)),
+        trace_(trace),
         session_(job.backend, s_.torch),
         family_(hf::family(job.model)) {
     session_.fake_tensors = job.fake_tensors;
@@ -62,6 +70,11 @@ class Step {
     hf::require_quantized_forward(job, program_);
     hf::require_liger(job);
     hf::require_unsloth(job);
+    if (s_.framework == Framework::deepspeed && s_.zero == 3 && !family_.names_modules)
+      throw Error(ErrorKind::not_modelled, "--zero 3",
+                  "the modules of " + std::string(family_.name) +
+                      ", around which ZeRO-3 gathers parameters, are not named yet",
+                  "use --zero 2, or --framework fsdp2 or textbook");
     session_.compute_capability = pytorch::compute_capability(job.cluster.gpu);
     session_.rounds_to_512 = grain == Grain::blocks;
     if (s_.offload_activations) session_.offloading = std::make_unique<aten::Offloading>();
@@ -98,14 +111,14 @@ class Step {
       logits.reset();
       f.outputs.clear();
     }
-    out_.registered = out_.weights;
+    out_.registered = engine_ ? engine_->registered() : out_.weights;
     int64_t held = fixed_;
     if (sharded_) {
       out_.registered = unsharded_ + sharded_->registered();
       held += (out_.registered + sharded_->registered_gradients()).count() -
               (out_.weights + out_.gradients).count();
     }
-    if (engine_) held += engine_->buckets().count();
+    if (engine_) held += (engine_->buckets() + out_.registered - out_.weights).count();
     out_.activations = Bytes(session_.ledger.live() - held - gradients_made());
     out_.operands = Bytes(session_.ledger.level().operands);
     out_.kept = session_.kept_tensors();
@@ -134,6 +147,7 @@ class Step {
   }
 
   ParamSet unreached() const { return model_->unreached(); }
+  const deepspeed::ModuleTrace* recorded() const { return engine_ ? engine_->recorded() : nullptr; }
 
  private:
   const std::vector<Walked>& blocks() const { return model_->blocks(); }
@@ -157,7 +171,7 @@ class Step {
     std::vector<aten::Leaf*> params;
     for (const Walked& w : blocks())
       for (size_t i : model_->registered(w)) params.push_back(&w.params->leaf(i));
-    engine_ = make_engine_step(session_, job_, std::move(params));
+    engine_ = make_engine_step(session_, job_, std::move(params), trace_);
     const Bytes apart = std::exchange(out_.weights, engine_->weights());
     session_.ledger.add((out_.weights - apart + engine_->scalars()).count());
     out_.gradients = engine_->place();
@@ -246,6 +260,7 @@ class Step {
   hf::Forward start() {
     hf::Forward f{
         .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
+    if (engine_) f.modules = engine_->hooks();
     f.shared_peft = blocks().front().params.get();
     f.capacity = first_capacity();
     f.batch = s_.micro_batch;
@@ -305,6 +320,10 @@ class Step {
 
   Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
     const Walked& w = blocks()[at];
+    if (f.modules)
+      return hf::called(f, *w.params, "", {}, hidden, [&](const Tensor& x) {
+        return family_.layer(f, *w.params, w.block->kind, x);
+      });
     if (!sharded_) return family_.layer(f, *w.params, w.block->kind, hidden);
     const hf::CastInputs cast(f, s_.fsdp.param_dtype);
     return sharded_->layer(
@@ -357,6 +376,8 @@ class Step {
     session_.autocast = s_.precision.autocast;
     const Walked& first = blocks().front();
     if (sharded_) sharded_->enter_model();
+    for (const char* name : {kWholeModel, kBaseModel})
+      if (f.modules) f.modules->enter(*first.params, name, {}, {});
     hf::enter_wrapper(f, *first.params);
     Tensor hidden = family_.embed(f, *first.params);
     const bool transformers = job_.model.implementation == Implementation::transformers;
@@ -378,9 +399,11 @@ class Step {
     }
     const hf::Params& head = *blocks().back().params;
     hidden = family_.finish(f, head, hidden);
+    if (f.modules) hidden = f.modules->leave(*first.params, kBaseModel, hidden);
     f.release_locals();
     loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
     f.release_wrapper();
+    if (f.modules) loss = f.modules->leave(*first.params, kWholeModel, loss);
     std::vector<const hf::Params*> params;
     for (const Walked& w : blocks()) params.push_back(w.params.get());
     hf::require_reached(job_, params);
@@ -396,7 +419,6 @@ class Step {
     const Tensor averaged = engine_ ? aten::div_scalar(loss) : loss;
     const bool scales = engine_ ? engine_->scales_loss() : s_.optimizer == OptimizerKind::adalomo;
     const Tensor scaled = scales ? aten::mul_scalar(averaged) : averaged;
-    if (engine_) engine_->begin_backward();
     aten::run_backward(session_, scaled);
     if (engine_) engine_->finish_backward();
   }
@@ -447,7 +469,8 @@ class Step {
   StepPeak engine_step() const {
     Strategy inner = s_;
     inner.clip_gradients = false;
-    return engine_->step_peak(optimizer_step(inner, step_params_, job_.backend));
+    return engine_->step_peak(
+        [&](StepParams shown) { return optimizer_step(inner, shown, job_.backend); });
   }
 
   const Job& job_;
@@ -457,6 +480,7 @@ class Step {
   Layers layers_;
   Replica role_;
   ParamSet idle_;
+  const deepspeed::ModuleTrace* trace_;
   aten::Session session_;
   const hf::Family& family_;
   std::optional<WalkedModel> model_;
@@ -479,6 +503,8 @@ EagerStep eager_step(const Job& job, Grain grain, Layers layers, Replica replica
   hf::require_modelled_release(job);
   Step step(job, grain, layers, replica, {});
   EagerStep out = step.run();
+  if (const deepspeed::ModuleTrace* trace = step.recorded())
+    return Step(job, grain, layers, replica, {}, trace).run();
   const ParamSet idle = step.unreached();
   return idle.empty() ? out : Step(job, grain, layers, replica, idle).run();
 }
@@ -487,7 +513,8 @@ EagerPeak eager_evaluation(const Job& job, Grain grain) {
   const Strategy& s = job.strategy;
   const bool own_code = job.model.implementation != Implementation::transformers || s.compile ||
                         s.loss != LossKind::cross_entropy || s.kernels != KernelKind::eager ||
-                        s.data_parallel == DataParallelKind::data_parallel;
+                        s.data_parallel == DataParallelKind::data_parallel ||
+                        (s.framework == Framework::deepspeed && s.zero == 3);
   if (own_code)
     throw Error(ErrorKind::not_modelled, "", "evaluation is not modelled for this program");
   Job evaluating = job;

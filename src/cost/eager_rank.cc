@@ -47,6 +47,7 @@ void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLin
 struct EngineLines {
   const char *source, *weights, *gradients, *optimizer, *reducing;
   std::string how_weights, how_gradients, how_optimizer, how_reducing;
+  std::string how_unsharded = {}, how_gathering = {};
 };
 
 EngineLines engine_lines(const Job& job, const EagerStep& step) {
@@ -89,8 +90,32 @@ EngineLines engine_lines(const Job& job, const EagerStep& step) {
           fmt::format("of {} trained parameters over {} GPUs", step.trainable, s.dp);
       out.how_reducing = "the flat gradients in bf16, communication_data_type";
       break;
-    case Wrapper::zero_1_and_2:
     case Wrapper::zero_3:
+      out.source = "deepspeed/runtime/zero/stage3.py";
+      out.weights = "weights, partitioned";
+      out.how_weights = fmt::format("{} parameters in {}, each padded to a multiple of {} GPUs",
+                                    step.parameters, dtype, s.dp);
+      out.gradients = "gradients, partitioned";
+      out.how_gradients =
+          fmt::format("flat in {}, from step to step", to_string(s.precision.gradient));
+      out.optimizer = "fp32 weights and optimizer states, partitioned";
+      out.how_optimizer = fmt::format("of {} trained parameters over {} GPUs, sub_group_size {}",
+                                      step.trainable, s.dp, s.deepspeed.sub_group_size);
+      out.how_unsharded = fmt::format(
+          "in {}: those of at most {} elements, those of the module that runs or is "
+          "called within {} elements, and those prefetched alone",
+          dtype, s.deepspeed.param_persistence_threshold, s.deepspeed.max_reuse_distance);
+      out.how_gathering = fmt::format(
+          "in {}: of at least {} elements that are prefetched together, until the "
+          "last of them is used",
+          dtype, s.deepspeed.prefetch_bucket_size);
+      out.reducing = "reduce bucket";
+      out.how_reducing = fmt::format(
+          "reduce_bucket_size {} in {}, from step to step, and what is laid out of it "
+          "for the ranks",
+          s.deepspeed.reduce_bucket_size, dtype);
+      break;
+    case Wrapper::zero_1_and_2:
       out.source = "deepspeed/runtime/zero/stage_1_and_2.py";
       out.weights = "weights, flat";
       out.how_weights = fmt::format("{} and padded to 2·{} elements", flat, s.dp);
@@ -116,7 +141,9 @@ void explain_engine(const EngineLines& engine, std::vector<LedgerLine>& lines) {
       {engine.weights, &engine.how_weights},
       {engine.gradients, &engine.how_gradients},
       {engine.optimizer, &engine.how_optimizer},
-      {engine.reducing, &engine.how_reducing}};
+      {engine.reducing, &engine.how_reducing},
+      {"unsharded parameters", &engine.how_unsharded},
+      {"all-gather buffers", &engine.how_gathering}};
   for (LedgerLine& line : lines)
     for (const auto& [label, formula] : formulas)
       if (line.label == label) line.formula = *formula;
@@ -215,8 +242,10 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   line(Holder::transient, "temporaries and gradients of activations", m.transient, kTape);
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
-  line(Holder::buffers, "unsharded parameters", top.peak->unsharded, kFullyShard);
-  line(Holder::buffers, "all-gather buffers", top.peak->gathering, kFullyShard);
+  line(Holder::buffers, "unsharded parameters", top.peak->unsharded,
+       zero ? engine.source : kFullyShard);
+  line(Holder::buffers, "all-gather buffers", top.peak->gathering,
+       zero ? engine.source : kFullyShard);
   line(Holder::buffers, zero ? engine.reducing : "reduce-scatter input", top.peak->reducing,
        zero ? engine.source : kFullyShard);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");
@@ -247,7 +276,8 @@ std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
 
 // Partitions are equally large, but not the parameters that they touch.
 RankPlan partitioned_rank(Job job, const DeviceMemory& outside) {
-  job.data_rank = eager_step(job, Grain::blocks).worst_rank;
+  if (deepspeed::wrapper(job.strategy) == deepspeed::Wrapper::zero_1_and_2)
+    job.data_rank = eager_step(job, Grain::blocks).worst_rank;
   RankPlan rank = rank_plan(job, outside, Replica::alone);
   if (job.strategy.dp > 1 && deepspeed::wrapper(job.strategy) == deepspeed::Wrapper::zero_1_and_2)
     rank.role = "the rank whose partition touches the most, which bounds all";

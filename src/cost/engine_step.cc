@@ -3,14 +3,19 @@
 #include <utility>
 
 #include "cost/whole_step.h"
+#include "cost/zero3_step.h"
 #include "cost/zero_step.h"
 #include "policy/deepspeed.h"
 
 namespace memplan {
 
 std::unique_ptr<EngineStep> make_engine_step(aten::Session& session, const Job& job,
-                                             std::vector<aten::Leaf*> params) {
-  if (deepspeed::wrapper(job.strategy) == deepspeed::Wrapper::zero_1_and_2)
+                                             std::vector<aten::Leaf*> params,
+                                             const deepspeed::ModuleTrace* trace) {
+  const deepspeed::Wrapper wrapper = deepspeed::wrapper(job.strategy);
+  if (wrapper == deepspeed::Wrapper::zero_3)
+    return std::make_unique<Zero3Step>(session, job, std::move(params), trace);
+  if (wrapper == deepspeed::Wrapper::zero_1_and_2)
     return std::make_unique<ZeroStep>(session, job, std::move(params));
   return std::make_unique<WholeStep>(session, job, std::move(params));
 }

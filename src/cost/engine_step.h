@@ -7,8 +7,16 @@
 #include "memplan/job.h"
 #include "ops/aten/session.h"
 #include "policy/optimizer_step.h"
+#include "policy/zero3_groups.h"
 
 namespace memplan {
+
+namespace hf {
+class ModuleHooks;
+}
+namespace deepspeed {
+struct ModuleTrace;
+}
 
 class EngineStep {
  public:
@@ -22,6 +30,8 @@ class EngineStep {
   virtual Bytes weights() const = 0;
   virtual Bytes masters() const = 0;
   virtual Bytes scalars() const = 0;
+  /// Of model.parameters() at any time.
+  virtual Bytes registered() const { return weights(); }
   /// What the optimizer steps, and whether its states exist before the first step.
   virtual std::vector<StepParam> stepped() const = 0;
   virtual bool makes_states_beforehand() const = 0;
@@ -31,12 +41,13 @@ class EngineStep {
   virtual Bytes buckets() const = 0;  ///< that live
   /// Whether the loss is multiplied by a loss scale, after it was held by accumulation steps.
   virtual bool scales_loss() const = 0;
-  /// The backward begins, and has ended.
-  virtual void begin_backward() {}
+  /// The backward has ended.
   virtual void finish_backward() = 0;
-  /// Highest moment of its step above what lives when it begins. `inner`: the optimizer's own, on
-  /// `stepped`.
-  virtual StepPeak step_peak(const StepPeak& inner) const = 0;
+  /// Highest moment of its step above what lives when it begins.
+  virtual StepPeak step_peak(const deepspeed::InnerStep& inner) const = 0;
+  /// What it hangs on the modules; null: nothing. How they were called, if that is not known yet.
+  virtual hf::ModuleHooks* hooks() { return nullptr; }
+  virtual const deepspeed::ModuleTrace* recorded() const { return nullptr; }
   /// The rank that holds the most when the step begins.
   virtual int64_t worst_rank() const { return 0; }
 
@@ -44,9 +55,11 @@ class EngineStep {
   EngineStep() = default;
 };
 
-/// Of the job's DeepSpeed optimizer. `params`: registered, in the optimizer's order.
+/// Of the job's DeepSpeed optimizer. `params`: registered, in the optimizer's order. `trace`: what
+/// an engine has recorded of the same job, for ZeRO-3; null: it records.
 std::unique_ptr<EngineStep> make_engine_step(aten::Session& session, const Job& job,
-                                             std::vector<aten::Leaf*> params);
+                                             std::vector<aten::Leaf*> params,
+                                             const deepspeed::ModuleTrace* trace);
 
 /// Elements of a parameter.
 int64_t elements_of(const aten::Leaf& leaf);

@@ -141,7 +141,8 @@ void WholeStep::finish_backward() {
     reduce_each();
 }
 
-StepPeak WholeStep::step_peak(const StepPeak& inner) const {
+StepPeak WholeStep::step_peak(const deepspeed::InnerStep& inner_step) const {
+  const StepPeak inner = inner_step(stepped());
   const DType gradient = job_.strategy.precision.weight;
   if (wrapper_ == Wrapper::unfused) return deepspeed::unfused_step(group_, gradient, inner);
   if (wrapper_ == Wrapper::fused) return deepspeed::fused_step(group_, gradient, inner);

@@ -23,7 +23,7 @@ class WholeStep : public EngineStep {
   Bytes buckets() const override { return {}; }
   bool scales_loss() const override { return false; }
   void finish_backward() override;
-  StepPeak step_peak(const StepPeak& inner) const override;
+  StepPeak step_peak(const deepspeed::InnerStep& inner) const override;
 
  private:
   int64_t gradient_bytes(const aten::Leaf& leaf) const;

@@ -40,8 +40,9 @@ Bytes ZeroStep::scalars() const { return Bytes(session_.rounded(size_of(DType::f
 
 std::vector<StepParam> ZeroStep::stepped() const { return {flat_parameter(group_.partition())}; }
 
-StepPeak ZeroStep::step_peak(const StepPeak& inner) const {
-  return deepspeed::step_peak(group_, job_.data_rank, deepspeed::bit16(job_.strategy), inner);
+StepPeak ZeroStep::step_peak(const deepspeed::InnerStep& inner) const {
+  return deepspeed::step_peak(group_, job_.data_rank, deepspeed::bit16(job_.strategy),
+                              inner(stepped()));
 }
 
 int64_t ZeroStep::gradient_bytes(int64_t elements) const {

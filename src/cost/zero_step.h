@@ -25,7 +25,7 @@ class ZeroStep : public EngineStep {
   bool scales_loss() const override { return true; }
   /// What waits is reduced, buckets go.
   void finish_backward() override;
-  StepPeak step_peak(const StepPeak& inner) const override;
+  StepPeak step_peak(const deepspeed::InnerStep& inner) const override;
   int64_t worst_rank() const override { return group_.worst_rank(); }
 
  private:

@@ -75,40 +75,34 @@ constexpr auto kZeroKeys = std::to_array<std::string_view>(
     {"stage", "offload_optimizer", "offload_param", "cpu_offload", "cpu_offload_params",
      "reduce_bucket_size", "overlap_comm", "contiguous_gradients", "round_robin_gradients",
      "reduce_scatter", "use_multi_rank_bucket_allreduce"});
-constexpr auto kZeroPassed =
-    std::to_array<std::string_view>({"allgather_partitions",
-                                     "allgather_bucket_size",
-                                     "load_from_fp32_weights",
-                                     "elastic_checkpoint",
-                                     "sub_group_size",
-                                     "prefetch_bucket_size",
-                                     "stage3_prefetch_bucket_size",
-                                     "param_persistence_threshold",
-                                     "stage3_param_persistence_threshold",
-                                     "model_persistence_threshold",
-                                     "stage3_model_persistence_threshold",
-                                     "max_live_parameters",
-                                     "stage3_max_live_parameters",
-                                     "max_reuse_distance",
-                                     "stage3_max_reuse_distance",
-                                     "gather_16bit_weights_on_model_save",
-                                     "stage3_gather_16bit_weights_on_model_save",
-                                     "stage3_gather_fp16_weights_on_model_save",
-                                     "module_granularity_threshold",
-                                     "stage3_module_granularity_threshold",
-                                     "use_all_reduce_for_fetch_params",
-                                     "stage3_use_all_reduce_for_fetch_params",
-                                     "ignore_unused_parameters",
-                                     "legacy_stage1",
-                                     "memory_efficient_linear",
-                                     "pipeline_loading_checkpoint",
-                                     "override_module_apply",
-                                     "log_trace_cache_warnings",
-                                     "cpu_offload_use_pin_memory",
-                                     "enable_sanity_checks",
-                                     "leaf_module",
-                                     "save_muon_momentum_buffer_in_memory"});
+constexpr auto kZeroPassed = std::to_array<std::string_view>(
+    {"allgather_partitions", "allgather_bucket_size", "load_from_fp32_weights",
+     "elastic_checkpoint", "ignore_unused_parameters", "legacy_stage1", "memory_efficient_linear",
+     "pipeline_loading_checkpoint", "override_module_apply", "log_trace_cache_warnings",
+     "cpu_offload_use_pin_memory", "enable_sanity_checks", "leaf_module",
+     "save_muon_momentum_buffer_in_memory"});
+// Sizes of stage 3, each by its own name and by that of ZeRO's pydantic field.
+struct Size {
+  std::string_view key, old, option;
+};
+constexpr auto kSizes = std::to_array<Size>({
+    {"sub_group_size", "", "--sub-group-size"},
+    {"stage3_prefetch_bucket_size", "prefetch_bucket_size", "--prefetch-bucket-size"},
+    {"stage3_param_persistence_threshold", "param_persistence_threshold",
+     "--param-persistence-threshold"},
+    {"stage3_model_persistence_threshold", "model_persistence_threshold",
+     "--model-persistence-threshold"},
+    {"stage3_max_live_parameters", "max_live_parameters", "--max-live-parameters"},
+    {"stage3_max_reuse_distance", "max_reuse_distance", "--max-reuse-distance"},
+});
+constexpr auto kGathers = std::to_array<std::string_view>(
+    {"stage3_gather_16bit_weights_on_model_save", "gather_16bit_weights_on_model_save",
+     "stage3_gather_fp16_weights_on_model_save"});
 constexpr auto kZeroRefused = std::to_array<Refused>({
+    {"module_granularity_threshold", "fetching whole modules"},
+    {"stage3_module_granularity_threshold", "fetching whole modules"},
+    {"use_all_reduce_for_fetch_params", "gathering by all-reduces"},
+    {"stage3_use_all_reduce_for_fetch_params", "gathering by all-reduces"},
     {"zero_hpz_partition_size", "hierarchical partitioning (ZeRO++)"},
     {"zero_quantized_weights", "quantized weights (ZeRO++)"},
     {"zero_quantized_nontrainable_weights", "quantized weights (ZeRO++)"},
@@ -256,7 +250,11 @@ class DeepSpeed {
   }
 
   void zero_optimization(const JsonNode& zero) {
-    require_known_keys(zero, {kZeroKeys, kZeroPassed, keys_of(kZeroRefused)});
+    std::vector<std::string_view> sizes;
+    for (const Size& size : kSizes)
+      for (std::string_view key : {size.key, size.old})
+        if (!key.empty()) sizes.push_back(key);
+    require_known_keys(zero, {kZeroKeys, kZeroPassed, sizes, kGathers, keys_of(kZeroRefused)});
     refuse(zero, kZeroRefused);
     const auto stage_node = find(zero, "stage");
     const int64_t stage = stage_node ? stage_node->count(0, 3) : 0;
@@ -278,6 +276,7 @@ class DeepSpeed {
     if (parameters) part("parameters", *parameters);
     if (!places.empty()) add("--offload", places, zero);
     buckets(zero);
+    if (stage == 3) stage_3(zero);
     // Whole buckets are reduced everywhere without the first, one rank's slice at a time without
     // the second.
     for (const std::string_view key : {"reduce_scatter", "use_multi_rank_bucket_allreduce"})
@@ -287,11 +286,29 @@ class DeepSpeed {
   }
 
   // DeepSpeed reads a size as int(float(text)): 5e8.
-  static int64_t size_of(const JsonNode& node) {
+  static int64_t size_of(const JsonNode& node, double least = 1) {
     const double size = node.number();
-    if (!(size >= 1 && size <= 1e15) || size != std::floor(size))
+    if (!(size >= least && size <= 1e15) || size != std::floor(size))
       throw node.error("is no number of elements", "write a whole number such as 5e8");
     return static_cast<int64_t>(size);
+  }
+
+  // Below stage 3 they say nothing.
+  void stage_3(const JsonNode& zero) {
+    for (const Size& size : kSizes)
+      for (std::string_view key : {size.key, size.old}) {
+        if (key.empty()) continue;
+        if (const auto given = zero.find(key); given && is_auto(*given))
+          add(std::string(size.option), "auto", *given);
+        else if (const auto value = find(zero, key))
+          add(std::string(size.option), std::to_string(size_of(*value, 0)), *value);
+      }
+    for (std::string_view key : kGathers)
+      if (const auto flag = find(zero, key))
+        add("--gather-16bit-weights", flag->boolean() ? "true" : "false", *flag);
+    if (const auto flag = find(zero, "memory_efficient_linear"); flag && !flag->boolean())
+      throw flag->error("linear layers that keep what is gathered are not modelled",
+                        "leave it true, DeepSpeed's default", ErrorKind::not_modelled);
   }
 
   void buckets(const JsonNode& zero) {

@@ -122,9 +122,6 @@ void require_modelled(const Job& job) {
                          const std::string& hint) {
     throw Error(ErrorKind::not_modelled, where, problem, hint);
   };
-  if (s.zero == 3)
-    refuse("--zero 3", "DeepSpeed's ZeRO-3, its gathers and prefetches, is not modelled",
-           "use --framework fsdp2, which cuts parameters by layers, or --framework textbook");
   if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu ||
       s.offload.parameters != Placement::gpu)
     refuse("--offload", "ZeRO-Offload's and ZeRO-Infinity's buffers are not modelled",
@@ -139,7 +136,7 @@ void require_modelled(const Job& job) {
   if (!narrow && s.zero > 0)
     refuse("--precision " + s.precision.name, "ZeRO of fp32 weights is not modelled",
            "use --precision mixed-bf16 or mixed-fp16");
-  if (s.precision.gradient != s.precision.weight && around != Wrapper::bf16)
+  if (s.precision.gradient != s.precision.weight && around != Wrapper::bf16 && s.zero != 3)
     refuse("--grad-dtype",
            s.zero == 0 ? "DeepSpeed itself refuses gradients in another dtype without ZeRO"
                        : "gradients accumulated in another dtype are modelled in stage 1 of bf16 "
@@ -154,6 +151,11 @@ void require_modelled(const Job& job) {
            "leave it true");
   if (s.zero > 0 && s.deepspeed.round_robin_gradients)
     refuse("round_robin_gradients", "partitions in turns are not modelled", "leave it away");
+  if (s.zero == 3 && !s.deepspeed.reduce_scatter)
+    refuse("reduce_scatter false", "buckets that are all-reduced in place are not modelled",
+           "leave it true");
+  if (s.zero == 3 && s.trainable.kind != Trainable::Kind::all)
+    refuse("--train", "frozen parameters under ZeRO-3 are not modelled", "leave it away");
   if (job.model.decoder_layers > 0)
     refuse("--framework deepspeed", "an encoder-decoder is not modelled",
            "use --framework huggingface");
@@ -220,6 +222,21 @@ std::vector<std::string> assumptions(const Job& job) {
                 ": bf16 whose gradients are accumulated in fp32, in a flat tensor that no rank "
                 "cuts",
             "one group of parameters; Trainer's two are padded each"};
+  if (around == Wrapper::zero_3) {
+    std::vector<std::string> out = {
+        start + ": reduce_bucket_size " + std::to_string(d.reduce_bucket_size) +
+            ", prefetch_bucket_size " + std::to_string(d.prefetch_bucket_size) +
+            ", param_persistence_threshold " + std::to_string(d.param_persistence_threshold) +
+            ", max_live_parameters " + std::to_string(d.max_live_parameters) +
+            ", max_reuse_distance " + std::to_string(d.max_reuse_distance) + ", sub_group_size " +
+            std::to_string(d.sub_group_size),
+        "what gathers and reduces is freed in the program's order, not held back by its stream",
+        "one group of parameters; Trainer's two are stepped one after the other"};
+    if (d.gather_16bit_weights_on_model_save)
+      out.push_back(
+          "saving gathers 16-bit weights module by module into the first rank's host memory");
+    return out;
+  }
   if (around != Wrapper::zero_1_and_2)
     return {start +
             ": gradients stay whole and are reduced with the last micro-batch, flattened "

@@ -92,6 +92,13 @@ std::vector<Setting> settings_of(const Job& job) {
     out.push_back({"contiguous_gradients", s.deepspeed.contiguous_gradients});
     out.push_back({"round_robin_gradients", s.deepspeed.round_robin_gradients});
     out.push_back({"own_optimizer", s.deepspeed.own_optimizer});
+    out.push_back({"sub_group_size", s.deepspeed.sub_group_size});
+    out.push_back({"prefetch_bucket_size", s.deepspeed.prefetch_bucket_size});
+    out.push_back({"param_persistence_threshold", s.deepspeed.param_persistence_threshold});
+    out.push_back({"model_persistence_threshold", s.deepspeed.model_persistence_threshold});
+    out.push_back({"max_live_parameters", s.deepspeed.max_live_parameters});
+    out.push_back({"max_reuse_distance", s.deepspeed.max_reuse_distance});
+    out.push_back({"gather_16bit_weights", s.deepspeed.gather_16bit_weights_on_model_save});
   }
   if (s.framework != Framework::fsdp2) return out;
   const auto dtype = [](const std::optional<DType>& given) {

@@ -18,7 +18,7 @@ traces _quantized   # bitsandbytes on the CPU
 traces _peft        # every method, in four shapes
 traces _versions    # releases of transformers and torch
 traces _sharded     # fully_shard and parallelize_module: worlds, copies, policies, families, 4-bit weights
-traces _deepspeed   # ZeRO 1 and 2
+traces _deepspeed   # engines of every stage
 bounds+=(--bound 'phase.*:exact=90%' --bound 'phase.*:max=0.005%')
 traces _phases      # the first step, between steps, evaluation
 # The losses of other programs, every figure exact.

@@ -177,6 +177,15 @@ TEST_SUITE("input/framework files") {
     refused_deepspeed(R"({"curriculum_learning": {"enabled": true}})", ": /curriculum_learning",
                       {});
     refused_deepspeed(R"({"sparse_gradients": true})", ": /sparse_gradients", {});
+    refused_zero("\"memory_efficient_linear\": false", "/memory_efficient_linear", {"linear"});
+    refused_zero("\"stage3_module_granularity_threshold\": 5e5",
+                 "/stage3_module_granularity_threshold", {"modules"});
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 3, "stage3_max_live_parameters": 1e9,
+                     "stage3_prefetch_bucket_size": "auto", "sub_group_size": 5e8}})") ==
+          "--precision fp32 --zero 3 --sub-group-size 500000000 --prefetch-bucket-size auto "
+          "--max-live-parameters 1000000000");
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 2, "sub_group_size": 5e8}})") ==
+          "--precision fp32 --zero 2");
     refused_deepspeed(R"({"zero_optimization": {"stage": 2, "reduce_scatter": false}})",
                       ": /zero_optimization/reduce_scatter", {"reduce_scatter"});
     refused_deepspeed(

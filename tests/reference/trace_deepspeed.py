@@ -6,7 +6,8 @@ group that never communicates. A case's "parallel" is
   {"kind": "deepspeed", "world": N, "rank": R, "config": {...}}
 where "config" is a ds_config.json without its batch. The optimizer is torch's own, given to deepspeed.initialize.
 
-What the CPU's accelerator does otherwise than CUDA's: it has no pinned memory and no streams.
+What the CPU's accelerator does otherwise than CUDA's: it has no pinned memory and no streams. Under ZeRO-3 rank is 0: only it
+reads of a group that never communicates what it has itself.
 
 usage: trace_deepspeed.py [--events] CASE.json [CASE.json ...] > results.jsonl
 """

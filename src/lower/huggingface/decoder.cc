@@ -32,7 +32,9 @@ Tensor decoder_attention(Forward& f, const Params& p, const LayerKind& kind, con
     if (head_norm && !norm.empty()) {
       Tensor heads = view(y, {y.size(0), y.size(1), y.size(2) / d, d});
       y.reset();
-      heads = llama_norm(f, heads, p.get(norm, "weight"));
+      const Tensor weight = p.get(norm, "weight");
+      heads = called(f, p, norm, {weight}, heads,
+                     [&](const Tensor& given) { return llama_norm(f, given, weight); });
       return transpose(heads, 1, 2);
     }
     return split_heads(y, d);
@@ -60,7 +62,8 @@ Tensor gated_mlp(const Forward& f, const Params& p, const MlpRow& row, const Ten
     product = liger::gated(gate, linear(f, p, row.up, x));
   } else {
     Tensor gate = linear(f, p, row.gate, x);
-    gate = activation(gate, f.model.activation);
+    gate = called(f, p, "act_fn", {}, gate,
+                  [&](const Tensor& given) { return activation(given, f.model.activation); });
     const Tensor up = linear(f, p, row.up, x);
     product = mul(gate, up);
   }
@@ -71,13 +74,15 @@ Tensor decoder_layer(Forward& f, const Params& p, const LayerKind& kind, const T
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
   {
-    Tensor output = decoder_attention(f, p, kind, x);
+    Tensor output = called(f, p, "self_attn", {}, {},
+                           [&](const Tensor&) { return decoder_attention(f, p, kind, x); });
     x = with_adaption_prompt(f, p, x, std::move(output));
   }
   x = add(residual, x);
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
-  x = gated_mlp(f, p, f.row.mlp, x);
+  x = called(f, p, "mlp", {}, x,
+             [&](const Tensor& given) { return gated_mlp(f, p, f.row.mlp, given); });
   return add(residual, x);
 }
 
@@ -90,7 +95,7 @@ Tensor decoder_embed(Forward& f, const Params& p) {
   f.inputs_embeds = embed_tokens(f, p);
   prepare_positions(f);
   prepare_masks(f);
-  prepare_rotary(f);
+  prepare_rotary(f, p);
   return f.inputs_embeds;
 }
 
@@ -214,7 +219,9 @@ int64_t causal_buffers(const Job& job) {
 namespace {
 
 constexpr Family llama_like(std::string_view name) {
-  return {name, decoder_layer, decoder_embed, decoder_finish, causal_lm_loss, rotary_buffers};
+  Family out{name, decoder_layer, decoder_embed, decoder_finish, causal_lm_loss, rotary_buffers};
+  out.names_modules = true;
+  return out;
 }
 
 constexpr Family kFamilies[] = {llama_like("llama"), llama_like("mistral"), llama_like("qwen2"),

@@ -116,7 +116,7 @@ Tensor gemma_embed(Forward& f, const Params& p) {
   }
   prepare_positions(f);
   prepare_masks(f);
-  prepare_rotary(f);
+  prepare_rotary(f, p);
   return f.inputs_embeds;
 }
 

@@ -9,6 +9,7 @@
 #include "lower/huggingface/versions.h"
 #include "memplan/error.h"
 #include "ops/aten/collectives.h"
+#include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 #include "policy/tensor_parallel.h"
 
@@ -29,6 +30,9 @@ Params::Params(Session& session, const Graph& graph, const Job& job, int64_t cop
     if (quantizes(s, row, p)) {
       if (row.attention.transposed) std::swap(sizes[0], sizes[1]);  // a Conv1D becomes a linear
       leaves_.push_back(&session.quantized_leaf(sizes, quant_format(s), copies));
+    } else if (deepspeed::wrapper(s) == deepspeed::Wrapper::zero_3 && deepspeed::partitions(s)) {
+      leaves_.push_back(
+          &session.unsharded_leaf(sizes, stored_dtype(s, row, graph, p), p.trainable, copies));
     } else if (fsdp2::shards_parameters(s)) {
       const DType compute = fsdp2::compute_dtype(s, stored_dtype(s, row, graph, p));
       leaves_.push_back(&session.unsharded_leaf(sizes, compute, p.trainable, copies));
@@ -207,8 +211,11 @@ Tensor llama_norm(const Forward& f, const Tensor& x, const Tensor& weight) {
 }
 
 Tensor row_norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
-  if (f.row.norm == NormKind::rms) return llama_norm(f, x, p.get(name, "weight"));
-  return layer_norm(x, p.find(name, "weight"), p.find(name, "bias"));
+  const Tensor weight = p.find(name, "weight"), bias = p.find(name, "bias");
+  return called(f, p, name, {weight, bias}, x, [&](const Tensor& given) {
+    if (f.row.norm == NormKind::rms) return llama_norm(f, given, p.get(name, "weight"));
+    return layer_norm(given, weight, bias);
+  });
 }
 
 int64_t rotary_width(const ModelSpec& model) {
@@ -235,7 +242,7 @@ void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
   sin = to(n, dtype);
 }
 
-void prepare_rotary(Forward& f) {
+void prepare_rotary(Forward& f, const Params& p) {
   const int64_t width = rotary_width(f.model);
   switch (rotary_home(f.job)) {
     case RotaryHome::layers:
@@ -246,7 +253,9 @@ void prepare_rotary(Forward& f) {
       return;
     case RotaryHome::layers_and_model:
     case RotaryHome::model:
-      return rotary_embedding(f, width, f.cos, f.sin);
+      if (f.modules) f.modules->enter(p, "rotary_emb", {}, f.inputs_embeds);
+      rotary_embedding(f, width, f.cos, f.sin);
+      if (f.modules) f.modules->leave(p, "rotary_emb", f.cos);
   }
 }
 

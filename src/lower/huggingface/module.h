@@ -2,6 +2,7 @@
 // adapters, norms, rotary embedding, masks and the attention interface of transformers 5.12.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -54,6 +55,19 @@ class Params {
   mutable std::vector<bool> reached_;  ///< of Graph::adapted
 };
 
+/// Hooks on every module's call, as a DeepSpeed engine hangs them.
+class ModuleHooks {
+ public:
+  virtual ~ModuleHooks() = default;
+  /// Before the forward of module `name` of `block`, which owns the parameters `own` (or empty
+  /// tensors). Returns `x`, its argument without a name, as the forward then sees it; empty: it has
+  /// none.
+  virtual Tensor enter(const Params& block, std::string_view name, std::span<const Tensor> own,
+                       const Tensor& x) = 0;
+  /// After it: returns `y` as the caller sees it.
+  virtual Tensor leave(const Params& block, std::string_view name, const Tensor& y) = 0;
+};
+
 /// What one forward pass shares: what model.forward's local variables hold.
 struct Forward {
   aten::Session& session;
@@ -82,6 +96,7 @@ struct Forward {
   std::vector<Tensor> past = {};            ///< keys and values of the prefix, by layer
   std::vector<Tensor> wrapper_locals = {};  ///< the rest
   int64_t layer = 0;                        ///< index of the layer that runs
+  ModuleHooks* modules = nullptr;           ///< around those that the family calls by `called`
 
   /// Keys that a query sees: those of its own sequence and of a prefix.
   int64_t keys() const;
@@ -94,6 +109,16 @@ struct Forward {
   /// PeftModel.forward returns.
   void release_wrapper();
 };
+
+/// forward(x) of the module `name`, with hooks around it where there are some.
+template <typename Body>
+Tensor called(const Forward& f, const Params& p, std::string_view name,
+              std::initializer_list<Tensor> own, const Tensor& x, const Body& forward) {
+  if (f.modules == nullptr) return forward(x);
+  const Tensor given = f.modules->enter(p, name, std::span(own.begin(), own.size()), x);
+  const Tensor result = forward(given);
+  return f.modules->leave(p, name, result);
+}
 
 /// nn.Linear or Conv1D named `name`, with LoRA where it is a target.
 /// `bias_apart`: by an operator of its own.
@@ -118,7 +143,7 @@ int64_t rotary_width(const ModelSpec& model);
 void rotary_embedding(const Forward& f, int64_t width, Tensor& cos, Tensor& sin,
                       std::optional<DType> dtype = {});
 /// model.forward's, where the model computes them.
-void prepare_rotary(Forward& f);
+void prepare_rotary(Forward& f, const Params& p);
 /// What a layer turns q and k by: the model's, or its own in v's dtype.
 struct Rotary {
   Tensor cos, sin;
@@ -189,6 +214,8 @@ struct Family {
                          Tensor& logits) = nullptr;
   /// What it can compute beside cross_entropy, which stands for the program's own loss.
   std::span<const LossKind> program_losses = {};
+  /// Its functions name every module that they call (`called`).
+  bool names_modules = false;
 };
 
 /// Throws Error{not_modelled} for a family whose forward is not written.

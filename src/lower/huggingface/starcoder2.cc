@@ -33,7 +33,7 @@ Tensor embed(Forward& f, const Params& p) {
   prepare_positions(f);
   prepare_masks(f);
   Tensor hidden = dropout(f.inputs_embeds, f.model.dropout.embedding);
-  prepare_rotary(f);
+  prepare_rotary(f, p);
   return hidden;
 }
 

@@ -71,7 +71,8 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
     slot_->index = session.offloading->pack(x);
     return;
   }
-  slot_->value = x.detach();
+  // A leaf is kept as itself, whatever storage it has later; a second forward keeps a detached one.
+  slot_->value = x->leaf && !session.recomputing ? x : x.detach();
   x->storage->mark_kept(*x.operator->());
   if (reader == ReadBy::kernel || session.ledger.compiled == 0) x->storage->mark_operand();
   if (session.recomputing) {

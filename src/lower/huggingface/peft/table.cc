@@ -7,6 +7,7 @@
 #include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 #include "ops/aten/quantized.h"
+#include "ops/aten/zero3.h"
 
 namespace memplan::hf {
 
@@ -82,6 +83,10 @@ Tensor adapted_linear(const Forward& f, const Params& params, const BaseLayer& b
                       const Tensor& x) {
   const MethodRow* row = find_method(f.job.strategy.peft.kind);
   const PeftModule* module = row ? params.adapted(base.name) : nullptr;
+  if (f.modules)
+    return called(f, params, base.name, {base.weight, base.bias}, x, [&](const Tensor& given) {
+      return base.transposed ? base(given) : aten::zero3_linear(given, base.weight, base.bias);
+    });
   if (module == nullptr) return base(x);
   return row->linear({f, params, *module, base}, x);
 }
@@ -91,6 +96,9 @@ Tensor adapted_embedding(const Forward& f, const Params& params, std::string_vie
   BaseLayer base{.name = name, .weight = params.get(name, "weight")};
   const MethodRow* row = find_method(f.job.strategy.peft.kind);
   const PeftModule* module = row ? params.adapted(name) : nullptr;
+  if (f.modules)
+    return called(f, params, name, {base.weight}, ids,
+                  [&](const Tensor& given) { return base(given); });
   if (module == nullptr) return base(ids);
   base.starts_gradients = f.job.strategy.recompute == Recompute::full;
   return row->embedding({f, params, *module, base}, ids);
