@@ -5,6 +5,7 @@
 #include "cost/collectives.h"
 #include "cost/process_groups.h"
 #include "cost/states.h"
+#include "policy/deepspeed.h"
 #include "policy/fsdp2.h"
 
 namespace memplan {
@@ -92,7 +93,10 @@ bool has_backward(const Block& block) {
 void add_data_parallel(const Job& job, CommGroup group, std::string_view what, Slice slice,
                        int64_t stretches, Meter& meter) {
   const Strategy& s = job.strategy;
-  const Bytes gradients(checked_mul(slice.trainable, size_of(s.precision.gradient)));
+  // DeepSpeed's communication_data_type is that of the weights, whatever accumulates gradients.
+  const bool engine = deepspeed::partitions(s);
+  const DType reduced_in = engine ? s.precision.weight : s.precision.gradient;
+  const Bytes gradients(checked_mul(slice.trainable, size_of(reduced_in)));
   const Bytes weights(checked_mul(slice.elements, size_of(s.precision.weight)));
   const Bytes updated(checked_mul(slice.trainable, size_of(s.precision.weight)));
   const int64_t m = s.micro_batches();
@@ -129,8 +133,10 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
     return;
   }
   if (!s.training) return;
-  if (s.zero == 0) {
+  const bool whole = engine && deepspeed::wrapper(s) == deepspeed::Wrapper::bf16;
+  if (s.zero == 0 || whole) {
     add(Collective::all_reduce, "backward", "gradients", 1, gradients);
+    if (whole) add(Collective::all_gather, "optimizer step", "parameters", 1, updated);
     return;
   }
   add(Collective::reduce_scatter, "backward", "gradients", s.zero == 2 ? m : 1, gradients);

@@ -129,6 +129,20 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("BF16_Optimizer all-reduces bf16 gradients, whatever accumulates them") {
+  Job job;
+  Strategy& s = job.strategy;
+  s.framework = Framework::deepspeed;
+  s.precision.gradient = DType::f32;
+  s.dp = s.global_batch = 8;
+  s.zero = 1;
+  const std::vector<Traffic> rows = bare_traffic(job, 1000);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].collective == "all_reduce");
+  CHECK(rows[1].collective == "all_gather");
+  for (const Traffic& row : rows) CHECK(row.bytes == Bytes(2000));
+}
+
 TEST_CASE("one GPU communicates nothing") { CHECK(predict(small_job()).communication.empty()); }
 
 }  // namespace
