@@ -9,8 +9,8 @@ namespace memplan {
 /// suggestions are left empty. Throws Error{bad_input, too_large, not_modelled}.
 Plan predict(const Job& job);
 
-/// predict(), and in addition the phases beside a steady step, the limits and, where the job does not fit, the changes that make it
-/// fit, cheapest first.
+/// predict(), and in addition the phases beside a steady step, the limits and, where the job does
+/// not fit, the changes that make it fit, cheapest first.
 Plan fit(const Job& job);
 
 }  // namespace memplan
