@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "lower/megatron/t5_blocks.h"
 #include "lower/megatron/walk.h"
 #include "lower/stretches.h"
 #include "memplan/error.h"
@@ -39,6 +40,10 @@ class ChunkWalk {
     w.labels.reset();
     w.loss_mask.reset();
     w.attention_mask.reset();
+    w.decoder_tokens.reset();
+    w.decoder_mask.reset();
+    w.cross_mask.reset();
+    w.memory.reset();
     if (!chunk_.head) output = without_data(output);
     ChunkMemory out;
     out.kept = Bytes(session_.ledger.live() - base_);
@@ -119,11 +124,33 @@ class ChunkWalk {
     stretches_ = uniform_groups() ? each(runs) : stretches(runs);
     for (const Stretch& stretch : stretches_)
       for (int32_t index : stretch.blocks) layers_.push_back(add(index, stretch.count));
+    if (job_.model.decoder_layers > 0) bridge_ = add(part(BlockPart::bridge), 1);
     if (chunk_.head) head_ = add(part(BlockPart::head), 1);
+  }
+
+  // examples/t5/pretrain_t5.py, get_batch; core/datasets/t5_dataset.py, config_attention_mask.
+  void t5_batch(Walk& w) {
+    const int64_t b = s_.micro_batch, source = s_.sequence, target = decoder_sequence(job_.model);
+    const auto tensor = [&](const aten::Shape& sizes, DType dtype) {
+      return aten::allocate(session_, sizes, dtype);
+    };
+    w.tokens = tensor({b, source}, DType::i64);
+    w.decoder_tokens = tensor({b, target}, DType::i64);
+    w.labels = tensor({b, target}, DType::i64);
+    w.loss_mask = tensor({b, target}, DType::f32);
+    if (s_.megatron.local) {
+      w.attention_mask = tensor({b, 1, source, source}, DType::boolean);
+      w.decoder_mask = tensor({b, 1, target, target}, DType::boolean);
+      w.cross_mask = tensor({b, 1, target, source}, DType::boolean);
+    } else {
+      w.attention_mask = tensor({b, 1, 1, source}, DType::boolean);
+      w.decoder_mask = tensor({b, 1, 1, target}, DType::boolean);
+    }
   }
 
   // pretrain_gpt.py, get_batch: the first and the last stage read it.
   void batch(Walk& w) {
+    if (w.is_t5()) return t5_batch(w);
     const aten::Shape rows{s_.micro_batch, w.sequence()};
     if (chunk_.embedding) w.tokens = aten::allocate(session_, rows, DType::i64);
     if (chunk_.head) {
@@ -164,10 +191,17 @@ class ChunkWalk {
     return hidden;
   }
 
+  // t5_model.py, forward: the encoder ends, the decoder's stream begins.
+  void cross_over(Walk& w, Tensor& hidden) {
+    w.memory = mcore::norm(hidden, bridge_->norm(kEncoderNorm));
+    hidden = embed(w, *embedding_, w.decoder_tokens);
+  }
+
   Tensor layers(Walk& w, Tensor hidden) {
     if (uniform_groups()) return layers_in_groups(w, std::move(hidden));
     size_t at = 0;
     for (const Stretch& stretch : stretches_) {
+      if (block(stretch.blocks.front()).kind.decoder && !w.memory) cross_over(w, hidden);
       const bool checkpointed = checkpoints(stretch.first_layer - chunk_.layers.first);
       session_.repeat(stretch.count, [&] {
         for (size_t i = 0; i < stretch.blocks.size(); ++i)
@@ -181,7 +215,7 @@ class ChunkWalk {
   Tensor forward(Walk& w, Tensor& input) {
     Tensor hidden;
     if (chunk_.embedding) {
-      hidden = embed(w, *embedding_);
+      hidden = embed(w, *embedding_, w.tokens);
     } else {
       input = aten::make(session_, "c10d.recv_", w.stream(), s_.precision.activation);
       if (s_.training) session_.require_grad(input);
@@ -215,7 +249,7 @@ class ChunkWalk {
   const Chunk& chunk_;
   aten::Session session_;
   std::vector<Stretch> stretches_;
-  std::unique_ptr<Params> embedding_, head_;
+  std::unique_ptr<Params> embedding_, bridge_, head_;
   std::vector<std::unique_ptr<Params>> layers_;  ///< by position in the stretches
   int64_t base_ = 0, buffer_ = 0;
 };

@@ -44,10 +44,12 @@ bool is_variable(const MegatronWord& word) {
 
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over) {
-  if (!launch.script.empty() && launch.script != "pretrain_gpt.py")
-    throw Error(ErrorKind::not_modelled, launch.script_where,
-                printable(launch.script) + " is not modelled yet", "pretrain_gpt.py is");
   MegatronArguments out;
+  out.t5 = launch.script == "pretrain_t5.py";
+  if (!launch.script.empty() && !out.t5 && launch.script != "pretrain_gpt.py")
+    throw Error(ErrorKind::not_modelled, launch.script_where,
+                printable(launch.script) + " is not modelled yet",
+                "pretrain_gpt.py and pretrain_t5.py are");
   out.from = launch.from;
   out.environment = launch.environment;
   const auto first = std::ranges::find_if_not(launch.words, is_variable);
@@ -59,6 +61,9 @@ MegatronArguments read_megatron(const MegatronLaunch& launch,
   std::vector<MegatronWord> words(first, launch.words.end());
   words.insert(words.end(), over.begin(), over.end());
   out.values = read_megatron_values(words);
+  // args_defaults of the script
+  if (out.t5 && !out.values.tokenizer.given())
+    out.values.tokenizer.value = "BertWordPieceLowerCase";
   for (const auto& [name, value] : out.environment)
     if (std::ranges::find(kVariables, name) != kVariables.end())
       out.words.push_back(name + "=" + value.text);
@@ -73,6 +78,16 @@ void apply_megatron(const MegatronArguments& arguments, Job& job) {
   apply_megatron_parallel(v, job);
   apply_megatron_training(v, job);
   apply_megatron_environment(arguments, job);
+  if (arguments.t5) {
+    apply_megatron_t5(v, job);
+  } else {
+    const auto only_t5 = [](const StatedCount& given, const char* name) {
+      if (given.given())
+        megatron_refuse(given.where, std::string(name) + " is pretrain_t5.py's alone");
+    };
+    only_t5(v.decoder_layers, "--decoder-num-layers");
+    only_t5(v.decoder_sequence, "--decoder-seq-length");
+  }
   job.model.name = arguments.from;
   job.model.source = "arguments of Megatron-LM";
   job.strategy.megatron.arguments = arguments.words;

@@ -7,6 +7,8 @@ namespace memplan {
 
 /// ModelSpec of GPTModel (megatron_model.cc).
 void apply_megatron_model(const MegatronValues& values, Job& job);
+/// What pretrain_t5.py makes of it, once all else is applied (megatron_t5.cc).
+void apply_megatron_t5(const MegatronValues& values, Job& job);
 /// Parallelism, with the rules that need no number of GPUs (megatron_parallel.cc).
 void apply_megatron_parallel(const MegatronValues& values, Job& job);
 /// Number formats, optimizer, recomputation, kernels (megatron_training.cc).

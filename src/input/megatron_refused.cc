@@ -69,8 +69,6 @@ constexpr auto kRefused = std::to_array<MegatronRefused>({
     {"--encoder-pipeline-model-parallel-size", "0", "legacy models are not modelled"},
     {"--pipeline-model-parallel-split-rank", "", "legacy models are not modelled"},
     {"--standalone-embedding-stage", "", "legacy models are not modelled"},
-    {"--decoder-num-layers", "", "legacy models are not modelled"},
-    {"--decoder-seq-length", "", "legacy models are not modelled"},
     {"--bert-no-binary-head", "", "legacy models are not modelled"},
     {"--retro-add-retriever", "", "legacy models are not modelled"},
     {"--cuda-graph-impl", "none", "CUDA graphs are not modelled"},

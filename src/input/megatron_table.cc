@@ -135,6 +135,7 @@ constexpr std::array<std::string_view, 12> kTokenizers{
 constexpr auto kRows = std::to_array<MegatronRow>({
     {"--num-layers", Takes::one, count<&V::layers>},
     {"--encoder-num-layers", Takes::one, count<&V::encoder_layers>},
+    {"--decoder-num-layers", Takes::one, count<&V::decoder_layers>},
     {"--hidden-size", Takes::one, count<&V::hidden>},
     {"--ffn-hidden-size", Takes::one, count<&V::ffn>},
     {"--num-attention-heads", Takes::one, count<&V::heads>},
@@ -156,6 +157,7 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--max-position-embeddings", Takes::one, count<&V::max_positions>},
     {"--seq-length", Takes::one, count<&V::sequence>},
     {"--encoder-seq-length", Takes::one, count<&V::encoder_sequence>},
+    {"--decoder-seq-length", Takes::one, count<&V::decoder_sequence>},
     {"--attention-dropout", Takes::one, share<&V::attention_dropout>},
     {"--hidden-dropout", Takes::one, share<&V::hidden_dropout>},
     {"--vocab-size", Takes::one, count<&V::vocab>},

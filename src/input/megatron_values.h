@@ -28,11 +28,12 @@ using StatedList = Stated<std::vector<std::string>>;
 /// arguments from (TransformerConfig, ModelParallelConfig, OptimizerConfig), core 0.18.
 struct MegatronValues {
   // The model.
-  StatedCount layers, encoder_layers, hidden, ffn, heads, kv_channels, query_groups{1};
+  StatedCount layers, encoder_layers, decoder_layers, hidden, ffn, heads, kv_channels,
+      query_groups{1};
   StatedFlag grouped_query, latent_attention, untied, swiglu, squared_relu, quick_geglu;
   StatedFlag no_linear_bias, qkv_bias, qk_layernorm, rotary, no_position_embedding;
   StatedWord normalization{"LayerNorm"}, positions{"learned_absolute"};
-  StatedCount max_positions, sequence, encoder_sequence;
+  StatedCount max_positions, sequence, encoder_sequence, decoder_sequence;
   StatedReal rotary_percent{1.0}, attention_dropout{0.1}, hidden_dropout{0.1};
   StatedCount vocab, padded_vocab, vocab_multiple{128};
   StatedWord tokenizer;

@@ -61,11 +61,32 @@ void read_versions(const JsonNode& line, Strategy& s) {
   read("torch(uv.lock)", s.torch);
 }
 
+// A vocabulary that everybody names by its file, with as many entries as lines
+// (google-research/bert, cased_L-24_H-1024_A-16).
+constexpr std::string_view kBertCased = "bert-large-cased-vocab.txt";
+constexpr int64_t kBertCasedEntries = 28996;
+
+// BertWordPieceTokenizer adds [BOS], [EOS] and the sentinels of T5
+// (training/tokenizer/tokenizer.py).
+bool read_bert_vocabulary(const JsonNode& line, MegatronValues& values) {
+  const JsonNode arguments = line.at("args");
+  const auto file = arguments.find("--vocab-file");
+  if (!file || !file->text().ends_with(kBertCased)) return false;
+  const auto sentinels = arguments.find("--vocab-extra-ids");
+  const int64_t more = sentinels ? sentinels->count() : 0;
+  values.vocab = {kBertCasedEntries + 2 + more, file->where()};
+  values.tokenizer = {};
+  return true;
+}
+
 // The tests' tokenizers are files that the repository does not hold.
 void read_vocabulary(const JsonNode& line, MegatronValues& values) {
   const auto vocab = line.at("model").find("vocab_raw");
   if (values.vocab.given() || values.padded_vocab.given()) return;
-  if (!vocab || vocab->is_null()) throw unsaid(line, "vocabulary");
+  if (!vocab || vocab->is_null()) {
+    if (read_bert_vocabulary(line, values)) return;
+    throw unsaid(line, "vocabulary");
+  }
   values.vocab = {vocab->count(), vocab->where()};
   values.tokenizer = {};
 }

@@ -8,6 +8,7 @@
 #include "lower/family_table.h"
 #include "lower/implementations.h"
 #include "lower/layer.h"
+#include "lower/megatron/t5_blocks.h"
 #include "lower/t5.h"
 #include "memplan/error.h"
 #include "ops/pointwise.h"
@@ -84,6 +85,7 @@ std::vector<Stack> stacks(const ModelSpec& model) {
   require_countable(model);
   const FamilyRow row = family_row(model);
   if (row.form == Form::t5) return t5_stacks(row, model);
+  if (row.form == Form::mcore_t5) return megatron::t5_stacks(model);
   return {{base_prefix(row, model) + std::string(row.layers), decoder_kinds(model)}};
 }
 
@@ -91,6 +93,7 @@ void build_embedding(const ModelSpec& model, Graph& g) {
   const FamilyRow row = family_row(model);
   switch (row.form) {
     case Form::decoder:
+    case Form::mcore_t5:
       return standard_embedding(g, row, model);
     case Form::encoder:
     case Form::deberta:
@@ -110,12 +113,15 @@ void build_layer(const ModelSpec& model, const LayerKind& kind, Graph& g) {
       return deberta_layer(g, row, model);
     case Form::t5:
       return t5_layer(g, row, model, kind);
+    case Form::mcore_t5:
+      return megatron::t5_layer(g, row, model, kind);
   }
 }
 
 void build_bridge(const ModelSpec& model, Graph& g) {
   const FamilyRow row = family_row(model);
   if (row.form == Form::t5 && model.decoder_layers > 0) t5_bridge(g, row, model);
+  if (row.form == Form::mcore_t5) megatron::t5_bridge(g, row, model);
 }
 
 TensorId build_head(const ModelSpec& model, Graph& g, bool tied_copy) {
@@ -128,6 +134,8 @@ TensorId build_head(const ModelSpec& model, Graph& g, bool tied_copy) {
       return encoder_head(g, row, model, tied_copy);
     case Form::t5:
       return t5_head(g, row, model, tied_copy);
+    case Form::mcore_t5:
+      return megatron::t5_head(g, row, model, tied_copy);
   }
   return kNoTensor;
 }

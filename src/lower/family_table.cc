@@ -301,6 +301,13 @@ constexpr std::array kTable = {
               .mlp = {.gate = {}, .bias = Bias::config},
               .moe = {.shared = "mlp.shared_experts"},
               .adapt = adapt_megatron_gpt},
+    // T5Model, megatron/core/models/T5/t5_model.py.
+    FamilyRow{.name = "megatron_t5",
+              .form = Form::mcore_t5,
+              .norm = NormKind::layer,
+              .attention = {.out_bias = Bias::config},
+              .mlp = {.gate = {}, .bias = Bias::config},
+              .adapt = adapt_megatron_gpt},
     bert_row("bert", "bert."),
     bert_row("roberta", "roberta."),
     deberta_row(),

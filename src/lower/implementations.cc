@@ -34,6 +34,10 @@ void megatron_names(const ModelSpec& model, FamilyRow& row) {
   row.position_offset = 0;
   row.final_norm = "decoder.final_layernorm";
   row.head = "output_layer";
+  if (row.form == Form::mcore_t5) {  // T5LMHead
+    row.head = "lm_head.output_layer";
+    row.head_bias = model.tie_embeddings;
+  }
   row.before_attention = "input_layernorm";
   row.before_mlp = "pre_mlp_layernorm";
   AttentionRow& attention = row.attention;

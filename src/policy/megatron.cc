@@ -196,9 +196,17 @@ void require_modelled(const Job& job) {
     throw Error(ErrorKind::bad_input, job.model.name,
                 "framework megatron needs a model's layers, not a bare size",
                 "name a model, or use --framework textbook");
-  if (job.model.head != ModelHead::causal_lm)
+  const bool t5 = job.model.implementation == Implementation::megatron &&
+                  job.model.head == ModelHead::seq2seq_lm;
+  if (job.model.head != ModelHead::causal_lm && !t5)
     refuse("--framework", "Megatron-core's GPTModel is a causal language model",
            "use --framework textbook");
+  if (t5 && s.recompute == Recompute::full)
+    refuse("--recompute-granularity", "full recomputation of T5Model is not modelled",
+           "use selective");
+  if (t5 && s.cp > 1)
+    refuse("--context-parallel-size", "context parallelism of T5Model is not modelled",
+           "leave it away");
   if (s.megatron.mtp_layers > 0)
     refuse("--mtp-num-layers", "multi-token prediction of Megatron-core is not modelled",
            "leave it away");

@@ -1,5 +1,6 @@
 // TransformerLayer with SelfAttention and MLP
 // (core/transformer/{transformer_layer,attention,mlp}.py, 0.18).
+#include "lower/megatron/t5_blocks.h"
 #include "lower/megatron/walk.h"
 #include "memplan/error.h"
 #include "ops/aten/autograd.h"
@@ -79,11 +80,17 @@ Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow
 Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& given) {
   const double p_hidden = w.model().dropout.hidden;
   Tensor hidden = given;
+  w.attention.padded = w.is_t5() && !kind.decoder;  // t5_spec.py, attn_mask_type
   {
     Tensor out = w.row.attention.form == AttentionForm::latent ? latent_attention(w, p, hidden)
                                                                : self_attention(w, p, hidden);
     out = mcore::row_linear(out, p.get(w.row.attention.o), w.group);
     hidden = mcore::bias_dropout_add(out, p.find(w.row.attention.o, "bias"), hidden, p_hidden);
+  }
+  if (kind.decoder) {
+    Tensor out = cross_attention(w, p, hidden);
+    out = mcore::row_linear(out, p.get(kCrossOutput), w.group);
+    hidden = mcore::bias_dropout_add(out, p.find(kCrossOutput, "bias"), hidden, p_hidden);
   }
   const mcore::Norm norm = p.norm(w.row.before_mlp);
   const auto second = [&w, &p, &kind, norm, hidden] {

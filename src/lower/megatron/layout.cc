@@ -52,8 +52,8 @@ std::vector<int64_t> layers_by_rank(const Job& job) {
   const Strategy& s = job.strategy;
   const MegatronSpec& m = s.megatron;
   std::vector<int64_t> out(static_cast<size_t>(s.pp));
-  int64_t left =
-      job.model.layers + (m.account_for_embedding ? 1 : 0) + (m.account_for_loss ? 1 : 0);
+  int64_t left = job.model.layers + job.model.decoder_layers + (m.account_for_embedding ? 1 : 0) +
+                 (m.account_for_loss ? 1 : 0);
   int64_t ranks = s.pp;
   for (int64_t given : {m.first_stage_layers, m.last_stage_layers})
     if (given > 0) {

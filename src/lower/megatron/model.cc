@@ -40,8 +40,8 @@ AttentionBackend backend_of(const Job& job) {
 bool exchanges_heads(const Strategy& s) { return s.cp > 1 && s.megatron.cp_communication == "a2a"; }
 
 // VocabParallelEmbedding: rows of other ranks are looked up as row 0 and set to zero.
-Tensor word_embeddings(const Walk& w, const Tensor& weight) {
-  Tensor rows = w.tokens;
+Tensor word_embeddings(const Walk& w, const Tensor& weight, const Tensor& tokens) {
+  Tensor rows = tokens;
   Tensor elsewhere;
   if (w.group.size > 1) {
     elsewhere = make(w.session, "aten.bitwise_or.Tensor", rows.sizes(), DType::boolean);
@@ -93,14 +93,14 @@ Walk make_walk(Session& session, const Job& job, int64_t* buffer) {
   return w;
 }
 
-Tensor embed(Walk& w, const Params& p) {
-  const Tensor words = word_embeddings(w, p.get(w.row.embedding));
+Tensor embed(Walk& w, const Params& p, const Tensor& tokens) {
+  const Tensor words = word_embeddings(w, p.get(w.row.embedding), tokens);
   const bool learned = !w.row.positions.empty();
   const bool parallel = w.group.gathers();
   Tensor x = words;
   Tensor positions;
   if (learned) {
-    const Tensor ids = make(w.session, "aten.arange.default", w.tokens.sizes(), DType::i64);
+    const Tensor ids = make(w.session, "aten.arange.default", tokens.sizes(), DType::i64);
     positions = embedding(p.get(w.row.positions), ids);
     x = add(words, positions);
   }
@@ -114,7 +114,7 @@ Tensor head(Walk& w, const Params& p, const Tensor& output, Tensor hidden) {
   // ColumnParallelLinear of Megatron-core, whatever the layers' spec.
   mcore::Group group = w.group;
   group.local = true;
-  Tensor logits = mcore::column_linear(hidden, output, {}, group);
+  Tensor logits = mcore::column_linear(hidden, output, p.find(w.row.head, "bias"), group);
   hidden.reset();
   const Tensor labels = contiguous(transpose(w.labels, 0, 1));
   const MegatronSpec& m = w.strategy().megatron;

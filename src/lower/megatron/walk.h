@@ -21,9 +21,12 @@ struct Walk {
   mcore::AttentionOptions attention = {};
   /// A micro-batch: tokens and labels int64 [b, s], loss mask fp32 [b, s], attention mask bool.
   Tensor tokens = {}, labels = {}, loss_mask = {}, attention_mask = {};
+  /// Of T5Model beside them: the decoder's tokens, masks of its attentions, the encoder's output.
+  Tensor decoder_tokens = {}, decoder_mask = {}, cross_mask = {}, memory = {};
 
   const ModelSpec& model() const { return job.model; }
   const Strategy& strategy() const { return job.strategy; }
+  bool is_t5() const { return row.form == Form::mcore_t5; }
   int64_t sequence() const { return job.strategy.sequence / job.strategy.cp; }
   /// [s, b, h] of the residual stream, s divided by tp under sequence parallelism.
   aten::Shape stream() const;
@@ -32,10 +35,12 @@ struct Walk {
 /// `buffer`: where modules of the local spec count the largest tensor that stays.
 Walk make_walk(aten::Session& session, const Job& job, int64_t* buffer);
 
-/// GPTModel's embedding: tokens -> [s, b, h].
-Tensor embed(Walk& w, const Params& p);
+/// LanguageModelEmbedding: tokens [b, s] -> [s, b, h].
+Tensor embed(Walk& w, const Params& p, const Tensor& tokens);
 /// MLASelfAttention behind its norm, without its output projection: [s, b, nh·dv].
 Tensor latent_attention(Walk& w, const Params& p, const Tensor& hidden);
+/// CrossAttention of a decoder layer behind its norm, without its output projection.
+Tensor cross_attention(Walk& w, const Params& p, const Tensor& hidden);
 /// What --recompute-modules' core_attn runs again.
 Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Tensor& v);
 /// MoELayer behind its norm: [s, b, h] -> [s, b, h].

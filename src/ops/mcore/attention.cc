@@ -46,9 +46,12 @@ Tensor unfused(const Tensor& q, Tensor k, Tensor v, const AttentionOptions& opti
                const Group& group) {
   Session& session = q.session();
   const int64_t s = q.size(0), b = q.size(1), heads = q.size(2);
+  const int64_t keys = k.size(0);
+  Tensor mask;  // utils.py, get_full_mask
+  if (options.padded && !group.local)
+    mask = make(session, "aten.logical_or.default", {b, 1, s, keys}, DType::boolean);
   k = repeat_heads(k, heads);
   v = repeat_heads(v, heads);
-  const int64_t keys = k.size(0);
   const auto batched = [&](const Tensor& x) {
     return transpose(reshape(x, {x.size(0), b * heads, x.size(3)}), 0, 1);
   };
@@ -69,6 +72,8 @@ Tensor unfused(const Tensor& q, Tensor k, Tensor v, const AttentionOptions& opti
   Tensor probabilities = options.fused_softmax ? fused_softmax(scores)
                                                : torch_softmax(scores, options.softmax_in_fp32);
   scores.reset();
+  // Rows of padding are zeroed behind the softmax.
+  if (mask) probabilities = masked_fill(probabilities, mask);
   probabilities = dropout(probabilities, options.dropout);
   Tensor out = bmm(view(probabilities, {b * heads, s, keys}), batched(v));
   probabilities.reset();
@@ -77,10 +82,39 @@ Tensor unfused(const Tensor& q, Tensor k, Tensor v, const AttentionOptions& opti
   return view(out, {s, b, heads * v.size(3)});
 }
 
-// flash_attn_func between two changes of layout.
-Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v, double dropout_p) {
+// PackTensors and UnpackTensor: rows brought together by an index that is kept, in one kernel
+// (_pack_tensor is compiled). The index is filled up to all rows, so that the size stays.
+Tensor packed(const Tensor& x, const Tensor& index, std::string_view name) {
+  Tensor out = make(x.session(), name, x.sizes(), x.dtype());
+  if (!tracks(x)) return out;
+  const Saved kept(index);
+  record({&out}, {&x}, [kept, name, sizes = x.sizes()](Grads& g) {
+    const Tensor rows = kept.get();
+    g.set(0, make(g.session(), name, sizes, g.in().dtype()));
+  });
+  return out;
+}
+
+// utils.py, get_indices
+Tensor row_index(const Tensor& x) {
+  return make(x.session(), "aten.where.default", {x.size(0) * x.size(1)}, DType::i64);
+}
+
+// flash_attn_func, or flash_attn_varlen_func, between two changes of layout.
+Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const auto rows_first = [](const Tensor& x) { return contiguous(transpose(x, 0, 1)); };
-  Tensor out = flash_attention_2(rows_first(q), rows_first(k), rows_first(v), dropout_p);
+  Tensor out;
+  if (options.padded) {
+    const Tensor queries = row_index(q);
+    const Tensor keys = q.size(0) == k.size(0) ? queries : row_index(k);
+    const auto pack = [&](const Tensor& x, const Tensor& index) {
+      return packed(rows_first(x), index, "_pack_tensor");
+    };
+    out = flash_attention_2(pack(q, queries), pack(k, keys), pack(v, keys), options.dropout);
+    out = packed(out, queries, "_unpack_tensor");
+  } else {
+    out = flash_attention_2(rows_first(q), rows_first(k), rows_first(v), options.dropout);
+  }
   out = contiguous(transpose(out, 0, 1));
   return view(out, {out.size(0), out.size(1), out.size(2) * out.size(3)});
 }
@@ -91,7 +125,9 @@ Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v, double dropout_p
 Tensor fused(Tensor q, Tensor k, Tensor v) {
   Session& session = q.session();
   const bool one_tensor = q->storage.get() == k->storage.get();
-  if (!one_tensor) {
+  // Keys and values of cross-attention, head by head: sbhd_sbh2d.
+  const bool pair = k->storage.get() == v->storage.get() && k.strides()[2] == 2 * k.size(3);
+  if (!one_tensor && !pair) {
     q = contiguous(q);
     k = contiguous(k);
     v = contiguous(v);
@@ -120,7 +156,7 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Attention
               const Group& group) {
   switch (options.backend) {
     case AttentionBackend::flash:
-      return flash(q, k, v, options.dropout);
+      return flash(q, k, v, options);
     case AttentionBackend::fused:
       return fused(q, k, v);
     case AttentionBackend::unfused:

@@ -21,6 +21,7 @@ struct AttentionOptions {
   double dropout = 0;
   bool fused_softmax = true;     ///< one kernel scales, masks and normalises
   bool softmax_in_fp32 = false;  ///< where it is not one kernel
+  bool padded = false;           ///< Transformer Engine's mask is "padding", not "causal"
   int64_t exchange = 1;          ///< context-parallel ranks that trade heads for the sequence
 };
 

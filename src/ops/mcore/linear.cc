@@ -137,6 +137,11 @@ Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   Tensor out =
       make(x.session(), "aten.mm.default", with_last(total.sizes(), weight.size(0)), x.dtype());
   total.reset();
+  // layers.py, LinearWithGradAccumulationAndAsyncCommunication: output = output + bias
+  if (bias && group.local) {
+    const Tensor product = std::move(out);
+    out = make(x.session(), "aten.add.Tensor", product.sizes(), product.dtype());
+  }
   if (!tracks({&x, &weight})) return out;
   const Saved kx(x, ReadBy::kernel);
   record({&out}, {&x, &weight, &bias}, [=](Grads& g) {
