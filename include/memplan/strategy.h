@@ -25,7 +25,8 @@ enum class Framework : uint8_t {
   torchtune,
   fsdp2,
   deepspeed,
-  megatron
+  megatron,
+  fsdp1
 };
 
 /// How data parallelism is done when ZeRO is 0.
@@ -128,7 +129,7 @@ struct Offload {
   Placement parameters = Placement::gpu;
 };
 
-/// torch.distributed.fsdp.fully_shard on each layer and on the model.
+/// FSDP2: torch.distributed.fsdp.fully_shard on each layer and on the model.
 struct Fsdp {
   std::optional<DType> param_dtype = {};   ///< MixedPrecisionPolicy's; empty: as stored
   std::optional<DType> reduce_dtype = {};  ///< the same; empty: that of the gradients
@@ -138,6 +139,20 @@ struct Fsdp {
   std::optional<int64_t> root_after_forward = {};  ///< of the parameters that are in no layer
   /// false: gradients are reduced with the last micro-batch alone (set_requires_gradient_sync).
   bool reduces_each = true;
+
+  // Of FSDP1 alone: torch.distributed.fsdp.FullyShardedDataParallel on each layer and on the model,
+  // by its arguments' names, whose defaults these are.
+  enum class Sharding : uint8_t {
+    full_shard,
+    shard_grad_op,
+    no_shard
+  } sharding = Sharding::full_shard;
+  enum class Prefetch : uint8_t { pre, post, none } backward_prefetch = Prefetch::pre;
+  bool forward_prefetch = false;
+  bool use_orig_params = false;
+  /// auto_wrap_policy: a unit for each layer, one of the whole model, or by numbers of parameters.
+  enum class Wrap : uint8_t { layers, none, size } wrap = Wrap::layers;
+
   /// HSDP: sharded copies of the model, whose gradients an all-reduce adds up. A factor of dp.
   int64_t replicas = 1;
 };

@@ -50,7 +50,8 @@ constexpr std::array<Heading, 10> kHeadings{{
     {SettingGroup::eager,
      "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
     {SettingGroup::fsdp,
-     "With --framework fsdp2: huggingface's modules under fully_shard, precision mixed-bf16"},
+     "With --framework fsdp1 or fsdp2: huggingface's modules under FullyShardedDataParallel "
+     "or\nfully_shard, precision mixed-bf16"},
     {SettingGroup::deepspeed,
      "With --framework deepspeed: huggingface's modules under ZeRO 0 to 3, precision mixed-bf16"},
     {SettingGroup::megatron, "With --megatron-args"},

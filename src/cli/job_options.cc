@@ -10,6 +10,7 @@
 #include "input/peft_config.h"
 #include "memplan/error.h"
 #include "ops/optimizer.h"
+#include "policy/fsdp.h"
 #include "policy/pytorch.h"
 #include "report/request.h"
 
@@ -126,7 +127,8 @@ class Builder {
     Strategy& s = out_.job.strategy;
     const std::string origin = "default of framework " + given->text;
     s.framework = framework;
-    const bool sharded = framework == Framework::fsdp2 || framework == Framework::deepspeed;
+    const bool sharded = framework == Framework::fsdp1 || framework == Framework::fsdp2 ||
+                         framework == Framework::deepspeed;
     s.precision = parse_precision(sharded ? "mixed-bf16" : "bf16", given->where);
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = runs_in_trainer(framework) && !spends_gradients();
@@ -222,10 +224,16 @@ class Builder {
     const std::string framework(to_string(s.framework));
     for (const SettingRow& row : setting_rows()) {
       const Given* given = find(row.option);
-      if (row.group == SettingGroup::fsdp && given && s.framework != Framework::fsdp2)
+      const bool own = given && given->where == row.option;  // not a file's
+      if (row.group == SettingGroup::fsdp && own && !fsdp::shards_parameters(s))
         throw Error(ErrorKind::bad_input, given->where,
-                    "belongs to fully_shard, which framework " + framework + " does not use",
-                    "add --framework fsdp2, or leave it away");
+                    "belongs to FSDP, which framework " + framework + " does not use",
+                    "add --framework fsdp1 or fsdp2, or leave it away");
+      if (row.help.starts_with("fsdp1: ") && own && s.framework != Framework::fsdp1)
+        throw Error(
+            ErrorKind::bad_input, given->where,
+            "belongs to FullyShardedDataParallel, which framework " + framework + " does not use",
+            "add --framework fsdp1, or leave it away");
       if (row.group == SettingGroup::deepspeed && given && given->where == row.option &&
           s.framework != Framework::deepspeed)
         throw Error(ErrorKind::bad_input, given->where,
@@ -303,14 +311,14 @@ class Builder {
     Precision& precision = job.strategy.precision;
     if (!find("--precision") && !has_bf16) {
       const bool eager = pytorch::is_eager(job.strategy.framework) &&
-                         job.strategy.framework != Framework::fsdp2 &&
+                         !fsdp::shards_parameters(job.strategy) &&
                          job.strategy.framework != Framework::deepspeed;
       precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
       refine_precision();
       assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
       from("precision", "default of a GPU without bf16");
     } else if (!find("--precision") && is_prepared(job.strategy) &&
-               job.strategy.framework != Framework::fsdp2) {
+               !fsdp::shards_parameters(job.strategy)) {
       precision = parse_precision("amp-bf16", "--precision");
       refine_precision();
       assume(
@@ -328,7 +336,7 @@ class Builder {
   // fsdp2_prepare_model and FullyShardedDataParallelPlugin.set_mixed_precision, 1.15.
   void fill_fsdp() {
     Strategy& s = out_.job.strategy;
-    if (s.framework != Framework::fsdp2) return;
+    if (!fsdp::shards_parameters(s)) return;
     Precision& precision = s.precision;
     if (precision.master) {
       if (!s.fsdp.param_dtype) s.fsdp.param_dtype = precision.weight;
@@ -338,16 +346,25 @@ class Builder {
       if (!frozen) precision.weight = *precision.master;
       precision.gradient = *precision.master;
       precision.master.reset();
-      assume((frozen ? "frozen weights are stored in " : "weights are stored in ") +
+      const bool packed = s.quantization.kind != QuantKind::none;
+      assume((frozen   ? "frozen weights are stored in "
+              : packed ? "all but 4-bit weights are stored in "
+                       : "weights are stored in ") +
              std::string(to_string(precision.weight)) + " and gathered in " +
              std::string(to_string(*s.fsdp.param_dtype)));
     }
     if (!s.fsdp.reduce_dtype) s.fsdp.reduce_dtype = s.fsdp.param_dtype;
     // ZeRO's words for reshard_after_forward: 3 is true, 2 is false.
-    if (const int stage = std::exchange(s.zero, 0); stage == 1)
-      throw Error(ErrorKind::bad_input, find("--zero")->where, "fully_shard has no such stage",
+    const int stage = std::exchange(s.zero, 0);
+    if (stage == 1)
+      throw Error(ErrorKind::bad_input, find("--zero")->where, "FSDP has no such stage",
                   "use --zero 3, or 2 for parameters that stay whole after forward");
-    else if (stage > 0 && !find("--reshard-after-forward"))
+    if (fsdp::flattens(s)) {
+      if (stage == 2 && !find("--sharding-strategy"))
+        s.fsdp.sharding = Fsdp::Sharding::shard_grad_op;
+      return;
+    }
+    if (stage > 0 && !find("--reshard-after-forward"))
       s.fsdp.after_forward = s.fsdp.root_after_forward =
           stage == 2 ? std::optional<int64_t>(1) : std::nullopt;
     const int64_t shards = s.dp / std::max<int64_t>(s.fsdp.replicas, 1);

@@ -39,8 +39,7 @@ void pad_batches(Job& job, const SampleLengths& lengths) {
   if (s.packed)
     throw Error(ErrorKind::bad_input, "--lengths",
                 "packed batches are full, whatever the samples' lengths", "leave --packed away");
-  const bool masked = s.framework == Framework::huggingface || s.framework == Framework::fsdp2 ||
-                      s.framework == Framework::deepspeed;
+  const bool masked = runs_in_trainer(s.framework) || s.framework == Framework::deepspeed;
   if (masked && s.micro_batch > 1 && lengths.counts.size() > 1) s.padding_mask = true;
 }
 

@@ -9,6 +9,7 @@
 #include "input/peft_config.h"
 #include "input/version.h"
 #include "memplan/error.h"
+#include "policy/fsdp.h"
 
 namespace memplan {
 namespace {
@@ -108,7 +109,7 @@ void optimizer_dtype(Job& job, std::string_view text, std::string_view where) {
   job.strategy.precision.optimizer = parse_dtype(text, where);
 }
 void offload(Job& job, std::string_view text, std::string_view where) {
-  const bool sharded = job.strategy.framework == Framework::fsdp2;
+  const bool sharded = fsdp::shards_parameters(job.strategy);
   job.strategy.offload = parse_offload(text, where, sharded ? 3 : job.strategy.zero);
 }
 void peft(Job& job, std::string_view text, std::string_view where) {
@@ -180,6 +181,36 @@ void reshard_after_forward(Job& job, std::string_view text, std::string_view whe
   else
     fsdp.after_forward = text == "false" ? 1 : parse_count(text, where);
   fsdp.root_after_forward = text == "auto" ? 1 : fsdp.after_forward;
+}
+template <typename Enum, size_t N>
+Enum word(std::string_view text, std::string_view where,
+          const std::pair<std::string_view, Enum> (&words)[N]) {
+  std::string known;
+  for (const auto& [name, value] : words) {
+    if (name == text) return value;
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  bad(where, quoted(text) + " is none of them", "write one of " + known);
+}
+void sharding_strategy(Job& job, std::string_view text, std::string_view where) {
+  using enum Fsdp::Sharding;
+  job.strategy.fsdp.sharding = word<Fsdp::Sharding>(
+      text, where,
+      {{"full-shard", full_shard}, {"shard-grad-op", shard_grad_op}, {"no-shard", no_shard}});
+}
+void backward_prefetch(Job& job, std::string_view text, std::string_view where) {
+  using enum Fsdp::Prefetch;
+  job.strategy.fsdp.backward_prefetch =
+      word<Fsdp::Prefetch>(text, where, {{"pre", pre}, {"post", post}, {"none", none}});
+}
+void wrap_policy(Job& job, std::string_view text, std::string_view where) {
+  using enum Fsdp::Wrap;
+  job.strategy.fsdp.wrap =
+      word<Fsdp::Wrap>(text, where, {{"layers", layers}, {"none", none}, {"size", size}});
+}
+template <bool Fsdp::*Member>
+void fsdp_flag(Job& job, std::string_view text, std::string_view where) {
+  job.strategy.fsdp.*Member = parse_flag(text, where);
 }
 void dp_replicate(Job& job, std::string_view text, std::string_view where) {
   job.strategy.fsdp.replicas = parse_count(text, where);
@@ -280,7 +311,8 @@ constexpr auto kRows = std::to_array<SettingRow>({
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
     {"--framework", "NAME",
-     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp2, deepspeed, megatron "
+     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp1, fsdp2, deepspeed, "
+     "megatron "
      "(textbook)",
      model, true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,
@@ -334,6 +366,17 @@ constexpr auto kRows = std::to_array<SettingRow>({
      true, dp_replicate},
     {"--gradient-sync", "WHEN", "gradients are reduced with each micro-batch or the last (each)",
      fsdp, true, gradient_sync},
+    {"--sharding-strategy", "WHAT", "fsdp1: full-shard, shard-grad-op or no-shard (full-shard)",
+     fsdp, true, sharding_strategy},
+    {"--backward-prefetch", "WHEN", "fsdp1: pre, post or none (pre)", fsdp, true,
+     backward_prefetch},
+    {"--forward-prefetch", "", "fsdp1: a layer's forward gathers the next layer", fsdp, false,
+     fsdp_flag<&Fsdp::forward_prefetch>},
+    {"--use-orig-params", "", "fsdp1: the optimizer steps the model's own parameters", fsdp, false,
+     fsdp_flag<&Fsdp::use_orig_params>},
+    {"--wrap-policy", "WHAT",
+     "units of FSDP: layers; of fsdp1 alone: none, one of the model (layers)", fsdp, true,
+     wrap_policy},
     {"--torch-version", "V", "facts differ by version (2.14.1)", eager, true,
      version<&Strategy::torch>},
     {"--transformers-version", "V", "the same (5.12.1)", eager, true,

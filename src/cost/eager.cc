@@ -25,6 +25,7 @@
 #include "ops/aten/offload.h"
 #include "ops/optimizer.h"
 #include "policy/deepspeed.h"
+#include "policy/fsdp.h"
 #include "policy/fsdp2.h"
 #include "policy/optimizer_step.h"
 #include "policy/pytorch.h"
@@ -81,15 +82,14 @@ class Step {
   }
 
   EagerStep run() {
-    // What is kept of a layer outside of it is freed outside of its stretch.
-    const bool folded =
-        layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
-        !deepspeed::partitions(s_) &&  // buckets fill across layers
-        !s_.offload_activations;       // which layers' tensors wait for their copy differs by layer
-    model_.emplace(session_, job_, program_, folded);
+    model_.emplace(session_, job_, program_, folds());
     place_parameters();
     place_states();
     out_.resident = Bytes(session_.ledger.live()) - out_.gradients;
+    if (sharded_) {
+      out_.resident -= sharded_->whole_from_before();
+      out_.left = sharded_->left_by_step();
+    }
     hf::Forward f = start();
     Tensor loss, logits;
     session_.ledger.enter(Phase::forward);
@@ -134,7 +134,7 @@ class Step {
   }
 
   EagerPeak evaluation() {
-    model_.emplace(session_, job_, program_, layers_ == Layers::folded && !family_.after_layer);
+    model_.emplace(session_, job_, program_, folds());
     place_parameters();
     place_states();
     hf::Forward f = start();
@@ -152,13 +152,21 @@ class Step {
  private:
   const std::vector<Walked>& blocks() const { return model_->blocks(); }
 
+  bool folds() const {
+    // What is kept of a layer outside of it is freed outside of its stretch.
+    return layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
+           !deepspeed::partitions(s_) &&  // buckets fill across layers
+           !fsdp::flattens(s_) &&         // one layer's unit is gathered in another
+           !s_.offload_activations;  // which layers' tensors wait for their copy differs by layer
+  }
+
   void place_parameters() {
     peft_buffers_ = Bytes(model_->buffer_bytes(true));
     attributes_ = Bytes(model_->buffer_bytes(false));
     out_.weights = Bytes(session_.ledger.live()) - peft_buffers_ - attributes_;
     if (deepspeed::partitions(s_)) return place_engine();
-    if (!fsdp2::shards_parameters(s_)) return;
-    sharded_.emplace(session_, job_);
+    if (!fsdp::shards_parameters(s_)) return;
+    sharded_ = make_sharded_step(session_, job_);
     add_groups(job_, *model_, *sharded_);
     sharded_->place();
     out_.host.pinned = sharded_->host_weights() + sharded_->host_gradients();
@@ -189,8 +197,15 @@ class Step {
     out_.optimizer += engine_->masters();
   }
 
+  void place_flat(const OptimizerSetup& setup) {
+    step_params_ = sharded_->stepped();
+    for (const StepParam& p : step_params_)
+      out_.optimizer +=
+          pytorch_state(setup, std::span(p.shape.data(), 1), p.dtype, p.hidden).device();
+  }
+
   void place_states() {
-    const bool offloaded = sharded_ && fsdp2::offloads(s_);
+    const bool offloaded = sharded_ && fsdp::offloads(s_);
     const Backend stepping = offloaded ? Backend::cpu : job_.backend;
     const OptimizerSetup setup = optimizer_setup(s_, stepping);
     const bool spends = updates_in_backward(s_);
@@ -208,7 +223,7 @@ class Step {
         const StepParam param = stepped_parameter(job_, w, i);
         const std::span shape(param.shape.data(), static_cast<size_t>(param.dims));
         const bool reached = p.trainable && !idle_.contains({at, i});
-        if (engine_) {
+        if (engine_ || fsdp::flattens(s_)) {
           if (p.trainable) out_.trainable = checked_add(out_.trainable, elements);
           continue;
         }
@@ -233,6 +248,7 @@ class Step {
       }
     }
     if (engine_) place_stepped(setup);
+    if (fsdp::flattens(s_)) place_flat(setup);
     if (role_ != Replica::other) out_.optimizer += shared_state(s_.optimizer);
     if (offloaded) out_.host.pageable = std::exchange(out_.optimizer, Bytes(0));
     out_.buffers = Bytes(family_.buffers(job_));
@@ -318,22 +334,35 @@ class Step {
     padding_ = f.padding;
   }
 
-  Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
+  Tensor module(hf::Forward& f, size_t at, const Tensor& hidden) {
     const Walked& w = blocks()[at];
     if (f.modules)
       return hf::called(f, *w.params, "", {}, hidden, [&](const Tensor& x) {
         return family_.layer(f, *w.params, w.block->kind, x);
       });
-    if (!sharded_) return family_.layer(f, *w.params, w.block->kind, hidden);
+    return family_.layer(f, *w.params, w.block->kind, hidden);
+  }
+
+  Tensor sharded(hf::Forward& f, size_t at, const Tensor& hidden,
+                 const std::function<Tensor(const Tensor&)>& forward) {
     const hf::CastInputs cast(f, s_.fsdp.param_dtype);
-    return sharded_->layer(
-        at, hidden, [&](const Tensor& x) { return family_.layer(f, *w.params, w.block->kind, x); });
+    return sharded_->layer(at, hidden, forward);
+  }
+
+  Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
+    if (!sharded_ || sharded_->wraps_checkpoints()) return module(f, at, hidden);
+    return sharded(f, at, hidden, [&](const Tensor& x) { return module(f, at, x); });
   }
 
   Tensor layer(hf::Forward& f, size_t at, const Tensor& hidden) {
     const Walked& w = blocks()[at];
     if (w.block->part == BlockPart::bridge)
       return family_.bridge(f, *w.params, *blocks().front().params, hidden);
+    if (!sharded_ || !sharded_->wraps_checkpoints()) return checkpointed(f, at, hidden);
+    return sharded(f, at, hidden, [&](const Tensor& x) { return checkpointed(f, at, x); });
+  }
+
+  Tensor checkpointed(hf::Forward& f, size_t at, const Tensor& hidden) {
     if (s_.recompute != Recompute::full) return run_layer(f, at, hidden);
     if (hf::checkpoints_reentrantly(job_))
       return aten::checkpoint_reentrantly(session_, hidden,
@@ -459,7 +488,7 @@ class Step {
     out_.backward = peak(Phase::backward);
     out_.step = peak(Phase::step);
     out_.certain = Bytes(session_.ledger.certain());
-    if (role_ == Replica::other || (sharded_ && fsdp2::offloads(s_))) return;
+    if (role_ == Replica::other || (sharded_ && fsdp::offloads(s_))) return;
     const StepPeak peak = engine_ ? engine_step() : optimizer_step(s_, step_params_, job_.backend);
     out_.step.bytes += peak.transient;
     out_.step.at = peak.at;
@@ -484,8 +513,8 @@ class Step {
   aten::Session session_;
   const hf::Family& family_;
   std::optional<WalkedModel> model_;
-  std::optional<ShardedStep> sharded_;  // FSDP2's
-  std::unique_ptr<EngineStep> engine_;  // DeepSpeed's
+  std::unique_ptr<ShardedStep> sharded_;  // FSDP's
+  std::unique_ptr<EngineStep> engine_;    // DeepSpeed's
   std::vector<StepParam> step_params_;
   Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
   Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds

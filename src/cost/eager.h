@@ -36,6 +36,7 @@ struct EagerStep {
   /// Between two steps: weights, states, buffers and buckets. Of them, what exists only from the
   /// first optimizer step on.
   Bytes resident, made_by_step;
+  Bytes left;      ///< gradients that zero_grad does not reach, until the next forward
   Bytes spent;     ///< the largest gradient that an update in backward spends
   Bytes certain;   ///< the highest moment that torch.compile cannot avoid
   Bytes operands;  ///< of them, what torch.compile cannot avoid to keep: what kernels of their own

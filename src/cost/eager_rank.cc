@@ -8,7 +8,7 @@
 #include "cost/eager.h"
 #include "cost/kept_tensors.h"
 #include "policy/deepspeed.h"
-#include "policy/fsdp2.h"
+#include "policy/fsdp.h"
 #include "policy/pytorch.h"
 
 namespace memplan {
@@ -17,27 +17,35 @@ namespace {
 constexpr const char* kTape = "derivatives.yaml and the module's forward, operator by operator";
 
 constexpr const char* kFullyShard = "torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py";
+constexpr const char* kFlatParameter = "torch/distributed/fsdp/_flat_param.py";
 
-// How the lines of fully_shard come about.
+// How the lines of sharded parameters come about.
 void explain_shards(const Job& job, const EagerStep& step, std::vector<LedgerLine>& lines) {
   const Strategy& s = job.strategy;
+  const bool flat = fsdp::flattens(s);
   const DType stored = s.precision.weight;
-  const DType gathered = fsdp2::compute_dtype(s, stored);
+  const DType gathered = fsdp::compute_dtype(s, stored);
   const auto dtype = [](DType d) { return std::string(to_string(d)); };
   const std::pair<std::string_view, std::string> formulas[] = {
       {"weights, sharded",
-       fmt::format("{} parameters in {}, each cut over {} GPUs by rows, rounded up",
-                   step.parameters, dtype(stored), fsdp2::shards(s))},
+       fmt::format("{} parameters in {}, {} cut over {} GPUs{}, rounded up", step.parameters,
+                   dtype(stored), flat ? "each unit's flat one" : "each", fsdp::shards(s),
+                   flat ? "" : " by rows")},
       {"unsharded parameters",
-       fmt::format("of the layer that runs and those that stay whole, in {}", dtype(gathered))},
+       fmt::format("of the layer that runs{} and those that stay whole, in {}",
+                   flat ? ", of the one that is prefetched" : "", dtype(gathered))},
       {"all-gather buffers",
-       fmt::format("all_gather_output in {}: of the layer that runs until the next is copied out "
-                   "(forward), of the next one (backward)",
-                   dtype(gathered))},
+       flat ? fmt::format("the unit's shard in {}, until it is gathered", dtype(gathered))
+            : fmt::format("all_gather_output in {}: of the layer that runs until the next is "
+                          "copied out (forward), of the next one (backward)",
+                          dtype(gathered))},
       {"reduce-scatter input",
-       fmt::format("gradients of the layer before in {}, until the next reduction{}",
-                   dtype(s.fsdp.reduce_dtype.value_or(gathered)),
-                   s.fsdp.replicas > 1 ? "; what is all-reduced, until backward ends" : "")}};
+       flat
+           ? fmt::format("a unit's whole gradient in {}, padded",
+                         dtype(s.fsdp.reduce_dtype.value_or(gathered)))
+           : fmt::format("gradients of the layer before in {}, until the next reduction{}",
+                         dtype(s.fsdp.reduce_dtype.value_or(gathered)),
+                         s.fsdp.replicas > 1 ? "; what is all-reduced, until backward ends" : "")}};
   for (LedgerLine& line : lines)
     for (const auto& [label, formula] : formulas)
       if (line.label == label) line.formula = formula;
@@ -217,7 +225,8 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   const auto line = [&](Holder holder, const char* label, Bytes bytes, const char* source) {
     if (bytes > Bytes(0)) rank.lines.push_back({holder, label, bytes, {}, source});
   };
-  const bool sharded = fsdp2::shards_parameters(job.strategy);
+  const bool sharded = fsdp::shards_parameters(job.strategy);
+  const char* source = fsdp::flattens(job.strategy) ? kFlatParameter : kFullyShard;
   const bool zero = deepspeed::partitions(job.strategy);
   const EngineLines engine = zero ? engine_lines(job, step) : EngineLines{};
   line(Holder::weights,
@@ -225,7 +234,7 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
        : zero  ? engine.weights
                : "weights",
        m.weights,
-       sharded ? kFullyShard
+       sharded ? source
        : zero  ? engine.source
                : "the model's parameters");
   line(Holder::gradients,
@@ -243,11 +252,11 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
   line(Holder::buffers, "unsharded parameters", top.peak->unsharded,
-       zero ? engine.source : kFullyShard);
+       zero ? engine.source : source);
   line(Holder::buffers, "all-gather buffers", top.peak->gathering,
-       zero ? engine.source : kFullyShard);
+       zero ? engine.source : source);
   line(Holder::buffers, zero ? engine.reducing : "reduce-scatter input", top.peak->reducing,
-       zero ? engine.source : kFullyShard);
+       zero ? engine.source : source);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");
   line(Holder::buffers, "model buffers and the batch", step.buffers + step.inputs,
        "model.buffers(), input_ids");
@@ -259,7 +268,7 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
 // Shares of parameters are as large on every rank, padded; those of the optimizer's states are not.
 std::vector<RankPlan> sharded_ranks(Job job, const DeviceMemory& outside) {
   std::vector<RankPlan> out{rank_plan(job, outside, Replica::alone)};
-  const int64_t shards = fsdp2::shards(job.strategy);
+  const int64_t shards = fsdp::shards(job.strategy);
   if (shards == 1) return out;
   job.data_rank = shards - 1;
   RankPlan last = rank_plan(job, outside, Replica::alone);
@@ -288,7 +297,7 @@ RankPlan partitioned_rank(Job job, const DeviceMemory& outside) {
 
 std::vector<RankPlan> eager_ranks(const Job& job, const DeviceMemory& outside) {
   const Strategy& s = job.strategy;
-  if (fsdp2::shards_parameters(s)) return sharded_ranks(job, outside);
+  if (fsdp::shards_parameters(s)) return sharded_ranks(job, outside);
   if (deepspeed::partitions(s)) return {partitioned_rank(job, outside)};
   if (s.data_parallel != DataParallelKind::data_parallel || s.dp == 1)
     return {rank_plan(job, outside, Replica::alone)};

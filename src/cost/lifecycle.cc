@@ -59,7 +59,7 @@ void add_eager(const Job& job, RankPlan& rank) {
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::not_modelled) throw;
   }
-  phases.add("checkpoint save", step.resident + workspaces, "states");
+  phases.add("checkpoint save", step.resident + step.left + workspaces, "states");
   phases.add("checkpoint load", step.resident, "states");
   phases.add("resume", steady.allocated, steady.at);
   phases.finish();

@@ -32,9 +32,9 @@ StepParam stepped_parameter(const Job& job, const Walked& block, size_t i) {
                 block.stretch,
                 0,
                 hidden};
-  if (!fsdp2::shards_parameters(s)) return out;
+  if (s.framework != Framework::fsdp2) return out;
   const fsdp2::Parameter whole = whole_parameter(job, block, i);
-  out.shape = fsdp2::shard(whole, fsdp2::shards(s), job.data_rank % fsdp2::shards(s)).shape;
+  out.shape = fsdp2::shard(whole, fsdp::shards(s), job.data_rank % fsdp::shards(s)).shape;
   out.dtype = whole.stored;
   return out;
 }
@@ -47,6 +47,10 @@ void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step) {
   };
   const std::vector<Walked>& blocks = model.blocks();
   std::vector<ShardedParam> root;
+  if (job.strategy.fsdp.wrap == Fsdp::Wrap::none) {
+    for (const Walked& w : blocks) append(w, root);
+    return step.add_group(std::move(root), 1);
+  }
   append(blocks.front(), root);
   append(blocks.back(), root);
   step.add_group(std::move(root), 1);

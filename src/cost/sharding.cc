@@ -6,7 +6,7 @@
 #include <cctype>
 
 #include "lower/megatron/parameters.h"
-#include "policy/fsdp2.h"
+#include "policy/fsdp.h"
 #include "policy/tensor_parallel.h"
 
 namespace memplan {
@@ -73,12 +73,12 @@ class Rules {
     return s_.quantization.kind != QuantKind::none && p.linear && !p.adapter;
   }
   bool cuts_rows(const Param& p) const {
-    return fsdp2::shards_parameters(s_) && !(packed(p) && !s_.quantization.storage);
+    return s_.framework == Framework::fsdp2 && !(packed(p) && !s_.quantization.storage);
   }
 
   std::vector<int64_t> rows_cut(const Param& p, std::vector<int64_t> sizes) const {
     if (cuts_rows(p) && !packed(p) && !sizes.empty())
-      sizes[0] = ceil_div(sizes[0], fsdp2::shards(s_));
+      sizes[0] = ceil_div(sizes[0], fsdp::shards(s_));
     return sizes;
   }
 
@@ -96,8 +96,9 @@ class Rules {
                       cut_parts(p)));
     }
     if (cuts_rows(p))
-      add(fmt::format("{} over {} shards", packed(p) ? "packed bytes" : "dim 0",
-                      fsdp2::shards(s_)));
+      add(fmt::format("{} over {} shards", packed(p) ? "packed bytes" : "dim 0", fsdp::shards(s_)));
+    if (fsdp::flattens(s_) && fsdp::shards(s_) > 1)
+      add(fmt::format("within its unit's flat parameter, cut over {} shards", fsdp::shards(s_)));
     if (s_.framework == Framework::textbook && s_.zero == 3)
       add(fmt::format("elements over {}", p.group == ParamGroup::expert && s_.ep > 1
                                               ? "expert data parallel"

@@ -5,8 +5,9 @@
 #include "cost/collectives.h"
 #include "cost/process_groups.h"
 #include "cost/states.h"
+#include "lower/huggingface/quantized.h"
 #include "policy/deepspeed.h"
-#include "policy/fsdp2.h"
+#include "policy/fsdp.h"
 
 namespace memplan {
 namespace {
@@ -79,8 +80,17 @@ void add_model_comms(const Job& job, const FoldedProgram& folded, const Run& run
 
 struct Slice {  // of the replica, one sharding group
   int64_t elements, trainable;
+  int64_t packed = 0;    // of the elements: 4-bit weights
   bool backward = true;  // false: nothing in or before it is trained, so backward stops above it
 };
+
+int64_t packed_elements(const Job& job, const Block& block) {
+  const FamilyRow row = family_row(job.model);
+  int64_t sum = 0;
+  for (const Param& p : block.graph.params)
+    if (hf::quantizes(job.strategy, row, p)) sum = checked_add(sum, p.local_elements());
+  return sum;
+}
 
 bool has_backward(const Block& block) {
   const Graph& graph = block.graph;
@@ -104,22 +114,30 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
                        int64_t count, Bytes bytes) {
     meter.add({collective, group, phase, part, checked_mul(count, stretches), bytes});
   };
-  if (fsdp2::shards_parameters(s)) {
-    const DType gathered = fsdp2::compute_dtype(s, s.precision.weight);
-    const Bytes whole(checked_mul(slice.elements, size_of(gathered)));
+  if (fsdp::shards_parameters(s)) {
+    const bool stays = s.fsdp.after_forward == 1 ||
+                       (fsdp::flattens(s) && s.fsdp.sharding != Fsdp::Sharding::full_shard);
+    const DType gathered = fsdp::compute_dtype(s, s.precision.weight);
+    // Whole on every GPU where they are packed as integers.
+    const int64_t packed = s.quantization.storage ? slice.packed / 2 : 0;
+    const Bytes whole(
+        checked_add(checked_mul(slice.elements - slice.packed, size_of(gathered)), packed));
     const Bytes reduced(
         checked_mul(slice.trainable, size_of(s.fsdp.reduce_dtype.value_or(gathered))));
     // DeviceMesh (replicate, shard): the GPUs of one copy are neighbours.
-    const int64_t cut = fsdp2::shards(s);
+    const int64_t cut = fsdp::shards(s);
     const auto within = [&](Collective collective, std::string_view phase, int64_t count,
                             Bytes bytes) {
       meter.add({collective, group, phase, what, checked_mul(count, stretches), bytes, cut, cut});
     };
-    within(Collective::all_gather, "forward", m, whole);
-    if (!slice.backward) return;
-    if (s.fsdp.after_forward != 1) within(Collective::all_gather, "backward", m, whole);
     const int64_t times = s.fsdp.reduces_each ? m : 1;
+    // FSDP1's _should_free_in_backward: what stays, stays until gradients are reduced.
+    within(Collective::all_gather, "forward", stays && fsdp::flattens(s) ? times : m, whole);
+    if (!slice.backward) return;
+    if (!stays) within(Collective::all_gather, "backward", m, whole);
     within(Collective::reduce_scatter, "backward", times, reduced);
+    if (fsdp::flattens(s) && s.fsdp.sharding == Fsdp::Sharding::no_shard)
+      add(Collective::all_reduce, "backward", what, times, reduced);
     if (s.fsdp.replicas > 1)
       meter.add({Collective::all_reduce, group, "backward", what, checked_mul(times, stretches),
                  Bytes(ceil_div(reduced.count(), cut)), s.fsdp.replicas, s.dp});
@@ -145,7 +163,7 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
 
 void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stage, Meter& meter) {
   const auto& runs = folded.program.stages[static_cast<size_t>(stage)].runs;
-  const bool gathers = job.strategy.zero == 3 || fsdp2::shards_parameters(job.strategy);
+  const bool gathers = job.strategy.zero == 3 || fsdp::shards_parameters(job.strategy);
   GroupSummary dense, expert;
   for (const Run& run : runs) {
     const BlockSummary& block = folded.summaries[static_cast<size_t>(run.block)];
@@ -154,10 +172,13 @@ void add_data_parallel(const Job& job, const FoldedProgram& folded, int64_t stag
     if (!gathers) continue;
     const Block& whole = folded.program.blocks[static_cast<size_t>(run.block)];
     const bool backward = has_backward(whole);
-    add_data_parallel(job, CommGroup::data_parallel, whole.label,
-                      {block.dense.elements, block.dense.trainable, backward}, run.count, meter);
+    add_data_parallel(
+        job, CommGroup::data_parallel, whole.label,
+        {block.dense.elements, block.dense.trainable, packed_elements(job, whole), backward},
+        run.count, meter);
     add_data_parallel(job, CommGroup::expert_data_parallel, whole.label,
-                      {block.expert.elements, block.expert.trainable, backward}, run.count, meter);
+                      {block.expert.elements, block.expert.trainable, 0, backward}, run.count,
+                      meter);
   }
   if (gathers) return;
   add_data_parallel(job, CommGroup::data_parallel, "gradients", {dense.elements, dense.trainable},

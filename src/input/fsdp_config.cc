@@ -50,12 +50,11 @@ constexpr auto kParallelPassed = std::to_array<std::string_view>(
      "parallelism_config_sp_backend"});
 constexpr auto kFsdpKeys = std::to_array<std::string_view>(
     {"fsdp_version", "fsdp_sharding_strategy", "fsdp_reshard_after_forward", "fsdp_offload_params",
-     "fsdp_activation_checkpointing"});
+     "fsdp_activation_checkpointing", "fsdp_auto_wrap_policy", "fsdp_backward_prefetch",
+     "fsdp_forward_prefetch", "fsdp_use_orig_params"});
 constexpr auto kFsdpPassed = std::to_array<std::string_view>(
-    {"fsdp_auto_wrap_policy", "fsdp_transformer_layer_cls_to_wrap", "fsdp_min_num_params",
-     "fsdp_backward_prefetch", "fsdp_backward_prefetch_policy", "fsdp_forward_prefetch",
-     "fsdp_state_dict_type", "fsdp_sync_module_states", "fsdp_use_orig_params",
-     "fsdp_cpu_ram_efficient_loading"});
+    {"fsdp_transformer_layer_cls_to_wrap", "fsdp_min_num_params", "fsdp_backward_prefetch_policy",
+     "fsdp_state_dict_type", "fsdp_sync_module_states", "fsdp_cpu_ram_efficient_loading"});
 
 class Accelerate {
  public:
@@ -132,6 +131,7 @@ class Accelerate {
                                   kStrategies.begin())
             : static_cast<size_t>(at->count(1, 5) - 1);
     if (index >= kHybrid) replicate_machines(*at);
+    if (kStages[index] == 0) add("--sharding-strategy", "no-shard", *at);
     return kStages[index];
   }
 
@@ -171,6 +171,9 @@ class Accelerate {
     std::optional<JsonNode> at;
     const int64_t stage = stage_of(fsdp, at);
     add("--zero", std::to_string(stage), at.value_or(fsdp));
+    units(fsdp);
+    const auto version = find(fsdp, "fsdp_version");
+    if (!version || version->count(1, 2) == 1) flat_parameters(fsdp);
     if (is_true(fsdp, "fsdp_activation_checkpointing"))
       add("--recompute", "full", fsdp.at("fsdp_activation_checkpointing"));
     if (!is_true(fsdp, "fsdp_offload_params")) return;
@@ -178,6 +181,36 @@ class Accelerate {
       throw fsdp.at("fsdp_offload_params")
           .error("is modelled for FULL_SHARD alone", "use FULL_SHARD", ErrorKind::not_modelled);
     add("--offload", "optimizer=cpu,gradients=cpu,parameters=cpu", fsdp.at("fsdp_offload_params"));
+  }
+
+  // FSDP1's arguments, whose defaults are accelerate's
+  // (FullyShardedDataParallelPlugin.__post_init__).
+  void flat_parameters(const JsonNode& fsdp) {
+    const auto prefetch = find(fsdp, "fsdp_backward_prefetch");
+    const std::string when =
+        prefetch ? prefetch->one_of({"BACKWARD_PRE", "BACKWARD_POST", "NO_PREFETCH"})
+                 : "NO_PREFETCH";
+    add("--backward-prefetch",
+        when == "BACKWARD_PRE"    ? "pre"
+        : when == "BACKWARD_POST" ? "post"
+                                  : "none",
+        prefetch.value_or(fsdp));
+    for (const auto& [key, option] : {std::pair("fsdp_forward_prefetch", "--forward-prefetch"),
+                                      std::pair("fsdp_use_orig_params", "--use-orig-params")})
+      if (is_true(fsdp, key)) add(option, "true", fsdp.at(key));
+  }
+
+  // Without one the policy is NO_WRAP.
+  void units(const JsonNode& fsdp) {
+    const auto policy = find(fsdp, "fsdp_auto_wrap_policy");
+    if (!policy) return;
+    const std::string name =
+        policy->one_of({"TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP"});
+    add("--wrap-policy",
+        name == "SIZE_BASED_WRAP" ? "size"
+        : name == "NO_WRAP"       ? "none"
+                                  : "layers",
+        *policy);
   }
 
   const JsonNode& root_;

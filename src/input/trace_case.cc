@@ -216,6 +216,47 @@ void read_fsdp2(const JsonNode& node, Draft& draft) {
     s.fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
 }
 
+void read_fsdp1(const JsonNode& node, Draft& draft) {
+  refuse_unknown_keys(
+      node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype", "sync",
+             "strategy", "use_orig_params", "forward_prefetch", "backward_prefetch", "wrap"});
+  Strategy& s = draft.job.strategy;
+  Fsdp& fsdp = s.fsdp;
+  s.framework = Framework::fsdp1;
+  s.dp = node.at("world").count();
+  if (const auto copies = node.find("replicate")) fsdp.replicas = copies->count(1, s.dp);
+  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
+  // The tracer's own defaults.
+  fsdp.param_dtype = DType::bf16;
+  fsdp.reduce_dtype = DType::f32;
+  if (const auto own = node.find("param_dtype"); own && own->is_null())
+    fsdp.param_dtype = fsdp.reduce_dtype = std::nullopt;
+  else if (own)
+    fsdp.param_dtype = parse_dtype(own->text(), own->where());
+  if (const auto own = node.find("reduce_dtype"))
+    fsdp.reduce_dtype = parse_dtype(own->text(), own->where());
+  if (const auto strategy = node.find("strategy")) {
+    const std::string name = strategy->one_of(
+        {"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "_HYBRID_SHARD_ZERO2"});
+    using enum Fsdp::Sharding;
+    fsdp.sharding = name == "NO_SHARD"        ? no_shard
+                    : name.ends_with("SHARD") ? full_shard
+                                              : shard_grad_op;
+  }
+  if (const auto prefetch = node.find("backward_prefetch")) {
+    const std::string when = prefetch->one_of({"pre", "post", "none"});
+    using enum Fsdp::Prefetch;
+    fsdp.backward_prefetch = when == "pre" ? pre : when == "post" ? post : none;
+  }
+  if (const auto flag = node.find("forward_prefetch")) fsdp.forward_prefetch = flag->boolean();
+  if (const auto flag = node.find("use_orig_params")) fsdp.use_orig_params = flag->boolean();
+  if (const auto wrap = node.find("wrap"))
+    fsdp.wrap =
+        wrap->one_of({"layers", "none"}) == "layers" ? Fsdp::Wrap::layers : Fsdp::Wrap::none;
+  if (const auto sync = node.find("sync"))
+    fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
+}
+
 // trace_deepspeed.py: a ds_config.json without its batch. The 16-bit weights have fp32 masters.
 void read_deepspeed(const JsonNode& node, Draft& draft) {
   refuse_unknown_keys(node, {"kind", "world", "rank", "config"});
@@ -256,6 +297,7 @@ void read_deepspeed(const JsonNode& node, Draft& draft) {
 void read_parallel(const JsonNode& node, Draft& draft) {
   const JsonNode kind = node.at("kind");
   if (kind.text() == "deepspeed") return read_deepspeed(node, draft);
+  if (kind.text() == "fsdp1") return read_fsdp1(node, draft);
   if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
   if (kind.text() == "tp") {
     refuse_unknown_keys(node, {"kind", "world"});
@@ -360,7 +402,8 @@ int64_t bytes(const JsonNode& node) { return node.count(0, int64_t{1} << 62); }
 bool divides_parameters(const JsonNode& given) {
   const auto plan = given.find("parallel");
   const auto kind = plan ? plan->find("kind") : std::nullopt;
-  return kind && (kind->text() == "fsdp2" || kind->text() == "deepspeed" || kind->text() == "tp");
+  return kind && (kind->text() == "fsdp1" || kind->text() == "fsdp2" ||
+                  kind->text() == "deepspeed" || kind->text() == "tp");
 }
 
 std::vector<Measurement> read_figures(const JsonNode& line) {

@@ -172,7 +172,8 @@ void check_combinations(const Job& job) {
     throw Error(ErrorKind::not_modelled, "--zero",
                 "ZeRO under PipeDream's weight stashing is not defined by either paper",
                 "use --schedule 1f1b");
-  if (s.offload.parameters != Placement::gpu && s.zero != 3 && s.framework != Framework::fsdp2)
+  if (s.offload.parameters != Placement::gpu && s.zero != 3 && s.framework != Framework::fsdp1 &&
+      s.framework != Framework::fsdp2)
     impossible("--offload", "parameters are offloaded by ZeRO-Infinity alone", "add --zero 3");
   if (!s.training) {
     if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu)

@@ -20,8 +20,8 @@ Implementation implementation_of(Framework framework) {
 }
 
 bool runs_in_trainer(Framework framework) {
-  return framework == Framework::huggingface || framework == Framework::fsdp2 ||
-         framework == Framework::deepspeed;
+  return framework == Framework::huggingface || framework == Framework::fsdp1 ||
+         framework == Framework::fsdp2 || framework == Framework::deepspeed;
 }
 
 }  // namespace memplan

@@ -18,6 +18,7 @@ const std::vector<NameRow<Framework>>& names_of<Framework>() {
       {Framework::fsdp2, "fsdp2", "PyTorch fully_shard, torchtitan"},
       {Framework::deepspeed, "deepspeed", "DeepSpeed ZeRO"},
       {Framework::megatron, "megatron", "Megatron-core"},
+      {Framework::fsdp1, "fsdp1", "PyTorch FullyShardedDataParallel"},
   };
   return rows;
 }

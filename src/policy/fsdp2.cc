@@ -21,19 +21,12 @@ std::optional<DType> own_reduce_dtype(const Fsdp& fsdp) {
 
 }  // namespace
 
-bool shards_parameters(const Strategy& s) { return s.framework == Framework::fsdp2; }
-
-int64_t shards(const Strategy& s) { return s.dp / s.fsdp.replicas; }
-
-bool offloads(const Strategy& s) { return s.offload.parameters == Placement::cpu; }
-
 Bytes mesh_bytes(const Job& job) {
-  const bool seen = job.backend == Backend::cpu && shards_parameters(job.strategy);
+  // FSDP1 reads a mesh of one dimension alone (_init_utils.py _init_process_group_state).
+  const bool read = fsdp::flattens(job.strategy) ? job.strategy.fsdp.replicas == 1
+                                                 : fsdp::shards_parameters(job.strategy);
+  const bool seen = job.backend == Backend::cpu && read;
   return Bytes(seen ? checked_mul(job.strategy.dp, size_of(DType::f32)) : 0);
-}
-
-DType compute_dtype(const Strategy& s, DType stored) {
-  return shards_parameters(s) ? s.fsdp.param_dtype.value_or(stored) : stored;
 }
 
 int64_t Parameter::elements() const { return checked_mul(shape[0], row(*this)); }
@@ -52,12 +45,12 @@ bool cut_unevenly(const Parameter& p, int64_t world) { return p.shape[0] % world
 Buffers buffers(std::span<const Parameter> group, const Strategy& s,
                 std::optional<int64_t> after_forward) {
   Buffers out;
-  const int64_t world = shards(s);
+  const int64_t world = fsdp::shards(s);
   const int64_t kept_over = after_forward.value_or(world);
   out.whole_after_forward = after_forward == 1;
   const auto reduce = own_reduce_dtype(s.fsdp);
   for (const Parameter& p : group) {
-    const DType compute = compute_dtype(s, p.stored);
+    const DType compute = fsdp::compute_dtype(s, p.stored);
     const DType reduced = reduce.value_or(compute);
     const int64_t padded = shard(p, world, 0).padded;
     ParamBuffers own;
@@ -82,6 +75,7 @@ Buffers buffers(std::span<const Parameter> group, const Strategy& s,
 }
 
 void require_modelled(const Job& job) {
+  fsdp::require_modelled(job);
   const Strategy& s = job.strategy;
   const auto refuse = [](const std::string& where, const std::string& problem,
                          const std::string& hint) {
@@ -90,66 +84,24 @@ void require_modelled(const Job& job) {
   if (s.torch < Version{2, 6, 0})
     refuse("--torch-version", "torch.distributed.fsdp.fully_shard came with torch 2.6",
            "use a later one");
-  if (job.model.decoder_layers > 0)
-    refuse("--framework fsdp2", "fully_shard of an encoder-decoder is not modelled",
-           "use --framework huggingface");
+  if (s.fsdp.wrap != Fsdp::Wrap::layers)
+    refuse("--wrap-policy none", "fully_shard of the model alone is not modelled", "use layers");
   if (s.quantization.kind == QuantKind::int8)
     refuse("--quantization int8", "fully_shard does not take bitsandbytes' Int8Params",
            "use nf4, or --framework huggingface");
-  if (s.quantization.kind != QuantKind::none && offloads(s))
+  if (s.quantization.kind != QuantKind::none && fsdp::offloads(s))
     refuse("--offload", "CPUOffloadPolicy of a model with 4-bit weights is not modelled",
            "leave it away");
   if (s.quantization.storage && s.quantization.kind == QuantKind::none)
     throw Error(ErrorKind::bad_input, "--quant-storage", "no weight is quantized",
                 "add --quantization nf4, or leave it away");
   if (const auto storage = s.quantization.storage;
-      storage && compute_dtype(s, *storage) != *storage)
+      storage && fsdp::compute_dtype(s, *storage) != *storage)
     throw Error(ErrorKind::bad_input, "--quant-storage",
                 "weights packed as " + std::string(to_string(*storage)) + " and gathered in " +
-                    std::string(to_string(compute_dtype(s, *storage))) + " lose their bits",
+                    std::string(to_string(fsdp::compute_dtype(s, *storage))) + " lose their bits",
                 "use the dtype of --param-dtype");
-  if (s.loss == LossKind::torchtitan_chunked)
-    refuse("--loss torchtitan-chunked",
-           "it runs a backward for each chunk, in which fully_shard would reduce each time",
-           "use another loss");
-  if (s.data_parallel == DataParallelKind::data_parallel)
-    throw Error(ErrorKind::bad_input, "--data-parallel", "fully_shard takes the place of it",
-                "leave it away");
-  if (s.offload_activations)
-    refuse("--offload-activations", "it is not modelled around fully_shard's groups",
-           "leave it away");
-  if (s.compile)
-    refuse("--compile", "torch.compile of a module that fully_shard has wrapped is not modelled",
-           "leave it away");
-  switch (s.optimizer) {
-    case OptimizerKind::adamw:
-    case OptimizerKind::adam:
-    case OptimizerKind::sgd:
-    case OptimizerKind::sgd_momentum:
-    case OptimizerKind::none:
-      break;
-    default:
-      refuse("--optimizer " + std::string(to_string(s.optimizer)),
-             "what it keeps of a DTensor, and allocates to step it, is not modelled",
-             "use adamw, adam, sgd or sgd-momentum");
-  }
-  if (updates_in_backward(s))
-    refuse("--optimizer-in-backward", "it is not modelled for gradients that are reduced in shards",
-           "leave it away");
-  const auto at = [](Placement p) { return p == Placement::cpu; };
-  const Offload& o = s.offload;
-  const bool all = at(o.optimizer) && at(o.gradients) && at(o.parameters);
-  const bool none = o.optimizer == Placement::gpu && o.gradients == Placement::gpu &&
-                    o.parameters == Placement::gpu;
-  if (!all && !none)
-    refuse("--offload",
-           "CPUOffloadPolicy moves parameters, gradients and optimizer to the host together",
-           "use --offload optimizer=cpu,gradients=cpu,parameters=cpu");
-  if (s.fsdp.replicas < 1 || s.dp % s.fsdp.replicas != 0)
-    throw Error(ErrorKind::bad_input, "--dp-replicate",
-                std::to_string(s.fsdp.replicas) + " is no factor of dp " + std::to_string(s.dp),
-                "use such a factor, or leave it away");
-  const int64_t world = shards(s);
+  const int64_t world = fsdp::shards(s);
   for (const auto& after : {s.fsdp.after_forward, s.fsdp.root_after_forward}) {
     // _fsdp_init.py _get_post_forward_mesh_info
     if (after && (*after < 1 || *after > world || world % *after != 0))
@@ -169,7 +121,7 @@ std::vector<std::string> assumptions(const Job& job) {
       "by another stream keeps them longer");
   if (s.fsdp.replicas > 1)
     out.push_back("HSDP: " + std::to_string(s.fsdp.replicas) + " copies of the model, each over " +
-                  std::to_string(shards(s)) +
+                  std::to_string(fsdp::shards(s)) +
                   " GPUs; what is all-reduced waits for the end of backward");
   if (s.quantization.kind != QuantKind::none)
     out.push_back(s.quantization.storage

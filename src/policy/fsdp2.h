@@ -10,29 +10,19 @@
 
 #include "memplan/job.h"
 #include "memplan/units.h"
+#include "policy/fsdp.h"
 
 namespace memplan::fsdp2 {
 
-/// Whether the job's parameters are cut by fully_shard.
-bool shards_parameters(const Strategy& strategy);
-
-/// Refuses, by name, what of FSDP2 is not modelled. Throws Error{not_modelled, bad_input}.
+/// Refuses, by name, what of FSDP2 is not modelled, as fsdp::require_modelled does. Throws
+/// Error{not_modelled, bad_input}.
 void require_modelled(const Job& job);
 std::vector<std::string> assumptions(const Job& job);
 std::vector<std::string> not_modelled(const Job& job);
 
-/// GPUs over which each copy of the model is cut; several copies are HSDP.
-int64_t shards(const Strategy& strategy);
-
-/// CPUOffloadPolicy: shards, their gradients and the optimizer live on the host.
-bool offloads(const Strategy& strategy);
-
 /// The ranks of a DeviceMesh, a table of int32 on the host: seen where the CPU's tensors are
 /// counted.
 Bytes mesh_bytes(const Job& job);
-
-/// dtype of the unsharded parameter, and so of the operators that read it.
-DType compute_dtype(const Strategy& strategy, DType stored);
 
 /// A parameter as fully_shard finds it: `dims` sizes of `shape` count.
 struct Parameter {

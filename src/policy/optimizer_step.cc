@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "memplan/error.h"
-#include "policy/fsdp2.h"
 #include "policy/step_programs.h"
 
 namespace memplan {
@@ -84,8 +83,10 @@ StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> par
   if (updates_in_backward(strategy)) return {};
   const OptimizerSetup setup = optimizer_setup(strategy, backend);
   StepLedger ledger;
-  if (strategy.clip_gradients)
-    clip_grad_norm(ledger, params, backend, fsdp2::shards_parameters(strategy));
+  if (strategy.clip_gradients && strategy.framework == Framework::fsdp1)
+    clip_flat_gradients(ledger, params);
+  else if (strategy.clip_gradients)
+    clip_grad_norm(ledger, params, backend, strategy.framework == Framework::fsdp2);
   // GaLore's low-rank matrices are a param_group of their own, after the others.
   if (setup.kind == OptimizerKind::galore) {
     std::vector<StepParam> ordered(params.begin(), params.end());

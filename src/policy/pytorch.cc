@@ -6,6 +6,7 @@
 #include "ops/aten/sdp_kernels.h"
 #include "ops/optimizer.h"
 #include "policy/deepspeed.h"
+#include "policy/fsdp1.h"
 #include "policy/fsdp2.h"
 #include "policy/tensor_parallel.h"
 
@@ -58,7 +59,7 @@ bool modular(const Strategy& s) {
 }
 
 bool wrapped(const Strategy& s) {
-  return s.data_parallel == DataParallelKind::ddp && s.dp > 1 && !fsdp2::shards_parameters(s) &&
+  return s.data_parallel == DataParallelKind::ddp && s.dp > 1 && !fsdp::shards_parameters(s) &&
          !deepspeed::partitions(s);
 }
 
@@ -109,6 +110,7 @@ bool is_eager(Framework framework) {
     case Framework::huggingface:
     case Framework::litgpt:
     case Framework::torchtune:
+    case Framework::fsdp1:
     case Framework::fsdp2:
     case Framework::deepspeed:
       return true;
@@ -167,7 +169,8 @@ void require_modelled(const Job& job) {
              "framework '" + framework + "' holds a whole model on each GPU: it does no " +
                  std::string(d.option).substr(2),
              "leave it away, or use --framework textbook");
-  if (fsdp2::shards_parameters(s)) fsdp2::require_modelled(job);
+  if (fsdp::flattens(s)) fsdp1::require_modelled(job);
+  if (s.framework == Framework::fsdp2) fsdp2::require_modelled(job);
   if (deepspeed::partitions(s)) deepspeed::require_modelled(job);
   if (!s.training)
     refuse("--forward-only", "a forward without training is not modelled in eager detail",
@@ -175,7 +178,7 @@ void require_modelled(const Job& job) {
   const bool offloads = s.offload.optimizer != Placement::gpu ||
                         s.offload.gradients != Placement::gpu ||
                         s.offload.parameters != Placement::gpu;
-  if (offloads && !fsdp2::shards_parameters(s))
+  if (offloads && !fsdp::shards_parameters(s))
     refuse("--offload", "framework '" + framework + "' offloads nothing by itself",
            "use --framework textbook");
   if (s.precision.master && !deepspeed::partitions(s))
@@ -240,7 +243,9 @@ std::vector<std::string> not_modelled(const Job& job) {
         "offload: the model's forward is transformers'");
     out.push_back("fast_cross_entropy_loss, which Unsloth runs with UNSLOTH_RETURN_LOGITS=1");
   }
-  if (fsdp2::shards_parameters(job.strategy))
+  if (fsdp::flattens(job.strategy))
+    for (std::string& line : fsdp1::not_modelled(job)) out.push_back(std::move(line));
+  if (job.strategy.framework == Framework::fsdp2)
     for (std::string& line : fsdp2::not_modelled(job)) out.push_back(std::move(line));
   if (deepspeed::partitions(job.strategy))
     for (std::string& line : deepspeed::not_modelled(job)) out.push_back(std::move(line));
@@ -270,8 +275,9 @@ std::vector<std::string> assumptions(const Job& job) {
                     ? "the training loop holds the model's outputs during backward"
                     : "the model's outputs are dropped before backward, as HuggingFace's "
                       "Trainer does");
-  if (fsdp2::shards_parameters(s))
-    for (std::string& line : fsdp2::assumptions(job)) out.push_back(std::move(line));
+  if (fsdp::shards_parameters(s))
+    for (std::string& line : fsdp::flattens(s) ? fsdp1::assumptions(job) : fsdp2::assumptions(job))
+      out.push_back(std::move(line));
   else if (deepspeed::partitions(s))
     for (std::string& line : deepspeed::assumptions(job)) out.push_back(std::move(line));
   else if (modular(s))

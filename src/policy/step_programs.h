@@ -8,6 +8,8 @@
 namespace memplan {
 
 /// torch.nn.utils.clip_grad_norm_. `sharded`: of DTensors, whose norms are added up over ranks.
+/// FullyShardedDataParallel.clip_grad_norm_: each norm in fp32 (_get_grad_norm).
+void clip_flat_gradients(StepLedger& ledger, StepParams params);
 void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend, bool sharded);
 
 /// torch.optim, one group of param_groups.

@@ -28,6 +28,18 @@ std::string_view outer_product(const StepParam& p) {
 
 }  // namespace
 
+void clip_flat_gradients(StepLedger& ledger, StepParams params) {
+  constexpr int64_t kScalar = 4;
+  const int64_t tensors = total(params, [](const StepParam&) { return int64_t{1}; });
+  Value norm;
+  {
+    const Value norms = ledger.make("aten.linalg_vector_norm.default", tensors * kScalar);
+    const Value stack = ledger.make("aten.stack.default", tensors * kScalar);
+    norm = ledger.make("aten.linalg_vector_norm.default", kScalar);
+  }
+  for (int i = 0; i < 3; ++i) norm = ledger.make("aten.pow.Tensor_Scalar", kScalar);
+}
+
 void clip_grad_norm(StepLedger& ledger, StepParams params, Backend backend, bool sharded) {
   if (params.empty()) return;
   // Several dtypes are stacked in the one all fit into: fp32.

@@ -100,19 +100,32 @@ std::vector<Setting> settings_of(const Job& job) {
     out.push_back({"max_reuse_distance", s.deepspeed.max_reuse_distance});
     out.push_back({"gather_16bit_weights", s.deepspeed.gather_16bit_weights_on_model_save});
   }
-  if (s.framework != Framework::fsdp2) return out;
+  if (s.framework != Framework::fsdp1 && s.framework != Framework::fsdp2) return out;
   const auto dtype = [](const std::optional<DType>& given) {
     return given ? SettingValue(name(*given)) : SettingValue();
   };
   const std::vector<Setting> sharded = {
       {"param_dtype", dtype(s.fsdp.param_dtype)},
       {"reduce_dtype", dtype(s.fsdp.reduce_dtype)},
-      {"reshard_after_forward", reshard_text(s.fsdp)},
-      {"quant_storage", dtype(s.quantization.storage)},
       {"dp_replicate", s.fsdp.replicas},
       {"gradient_sync", std::string(s.fsdp.reduces_each ? "each" : "last")},
   };
   out.insert(out.end(), sharded.begin(), sharded.end());
+  if (s.framework == Framework::fsdp2) {
+    out.push_back({"reshard_after_forward", reshard_text(s.fsdp)});
+    out.push_back({"quant_storage", dtype(s.quantization.storage)});
+    return out;
+  }
+  constexpr const char* kSharding[] = {"full-shard", "shard-grad-op", "no-shard"};
+  constexpr const char* kPrefetch[] = {"pre", "post", "none"};
+  out.push_back(
+      {"sharding_strategy", std::string(kSharding[static_cast<size_t>(s.fsdp.sharding)])});
+  out.push_back(
+      {"backward_prefetch", std::string(kPrefetch[static_cast<size_t>(s.fsdp.backward_prefetch)])});
+  out.push_back({"forward_prefetch", s.fsdp.forward_prefetch});
+  out.push_back({"use_orig_params", s.fsdp.use_orig_params});
+  constexpr const char* kWrap[] = {"layers", "none", "size"};
+  out.push_back({"wrap_policy", std::string(kWrap[static_cast<size_t>(s.fsdp.wrap)])});
   return out;
 }
 

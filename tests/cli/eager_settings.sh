@@ -36,7 +36,7 @@ expect_err "belongs to losses whose chunks can be chosen"
 
 # What belongs to fully_shard.
 expect 2 "${job[@]}" --framework huggingface --reduce-dtype fp32
-expect_err "--reduce-dtype: belongs to fully_shard, which framework huggingface does not use"
+expect_err "--reduce-dtype: belongs to FSDP, which framework huggingface does not use"
 expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --reshard-after-forward 3
 expect_err "3 is no factor of the 8 GPUs that share a parameter"
 expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --dp-replicate 3
@@ -52,7 +52,21 @@ expect_err "'maybe' is not a whole number"
 expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --offload optimizer
 expect_err "moves parameters, gradients and optimizer to the host together"
 expect 4 "${job[@]}" --framework fsdp2 --gpus 8 --optimizer adafactor
-expect_err "what it keeps of a DTensor"
+expect_err "what it keeps of a share"
+
+# What belongs to FullyShardedDataParallel.
+expect 2 "${job[@]}" --framework fsdp2 --gpus 8 --use-orig-params
+expect_err "belongs to FullyShardedDataParallel, which framework fsdp2 does not use"
+expect 2 "${job[@]}" --framework fsdp1 --gpus 8 --sharding-strategy half
+expect_err "write one of full-shard, shard-grad-op, no-shard"
+expect 2 "${job[@]}" --framework fsdp1 --gpus 8 --reshard-after-forward false
+expect_err "says it by its sharding strategy"
+expect 2 "${job[@]}" --framework fsdp1 --gpus 8 --dp-replicate 2 --sharding-strategy no-shard
+expect_err "copies over one GPU each are not sharded"
+expect 4 "${job[@]}" --framework fsdp1 --gpus 8 --peft lora
+expect_err "flat parameters that are trained in part are not modelled"
+expect 4 "${job[@]}" --framework fsdp1 --gpus 8 --wrap-policy size
+expect_err "units by their number of parameters are not modelled"
 
 # A report of the textbook framework names none of them.
 expect 0 "${job[@]}" --json

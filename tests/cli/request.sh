@@ -37,6 +37,9 @@ same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp2 --seq 512 --offload
 same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp2 --seq 512 --dp-replicate 2 \
   --precision bf16 --peft lora --quantization nf4-dq --quant-storage bf16
 same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp2 --seq 512 --peft lora
+same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp1 --seq 512 --use-orig-params \
+  --sharding-strategy shard-grad-op --backward-prefetch post --forward-prefetch
+same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp1 --seq 512 --wrap-policy none
 same 0 llama3.2-1b --gpu v100-32g --framework pytorch --seq 512 --weight-dtype fp32
 # Every setting of PEFT comes back.
 while read -r peft; do

@@ -200,18 +200,21 @@ TEST_SUITE("input/framework files") {
   }
 
   TEST_CASE("FSDP: what is read") {
-    CHECK(fsdp("") == "--zero 3");
-    CHECK(fsdp(R"("fsdp_sharding_strategy": "SHARD_GRAD_OP")") == "--zero 2");
-    CHECK(fsdp(R"("fsdp_sharding_strategy": 3)") == "--zero 0");
+    CHECK(fsdp("") == "--zero 3 --backward-prefetch none");
+    CHECK(fsdp(R"("fsdp_sharding_strategy": "SHARD_GRAD_OP")") ==
+          "--zero 2 --backward-prefetch none");
+    CHECK(fsdp(R"("fsdp_sharding_strategy": 3)") ==
+          "--sharding-strategy no-shard --zero 0 --backward-prefetch none");
     CHECK(fsdp(R"("fsdp_version": 2, "fsdp_reshard_after_forward": false)") == "--zero 2");
     CHECK(fsdp(R"("fsdp_version": 2, "fsdp_reshard_after_forward": true)") == "--zero 3");
-    CHECK(fsdp(R"("fsdp_activation_checkpointing": true)") == "--zero 3 --recompute full");
+    CHECK(fsdp(R"("fsdp_activation_checkpointing": true)") ==
+          "--zero 3 --backward-prefetch none --recompute full");
     CHECK(fsdp(R"("fsdp_offload_params": true)") ==
-          "--zero 3 --offload optimizer=cpu,gradients=cpu,parameters=cpu");
+          "--zero 3 --backward-prefetch none --offload optimizer=cpu,gradients=cpu,parameters=cpu");
     CHECK(settings(parse_fsdp_config,
                    R"({"num_processes": 16, "num_machines": 2,
                        "fsdp_config": {"fsdp_sharding_strategy": "HYBRID_SHARD_ZERO2"}})") ==
-          "--gpus 16 --gpus-per-node 8 --dp-replicate 2 --zero 2");
+          "--gpus 16 --gpus-per-node 8 --dp-replicate 2 --zero 2 --backward-prefetch none");
     CHECK(settings(parse_fsdp_config,
                    R"({"num_processes": 16, "fsdp_config": {"fsdp_version": 2},
                        "parallelism_config": {"parallelism_config_dp_replicate_size": 4,
@@ -221,7 +224,16 @@ TEST_SUITE("input/framework files") {
     CHECK(settings(parse_fsdp_config,
                    R"({"num_processes": 16, "num_machines": 2, "mixed_precision": "bf16",
                        "gradient_accumulation_steps": 4, "fsdp_config": {}})") ==
-          "--gpus 16 --gpus-per-node 8 --precision amp-bf16 --accumulation 4 --zero 3");
+          "--gpus 16 --gpus-per-node 8 --precision amp-bf16 --accumulation 4 --zero 3 "
+          "--backward-prefetch none");
+    CHECK(
+        fsdp(
+            R"("fsdp_auto_wrap_policy": "SIZE_BASED_WRAP", "fsdp_backward_prefetch": "BACKWARD_POST",
+                  "fsdp_forward_prefetch": true, "fsdp_use_orig_params": "true")") ==
+        "--zero 3 --wrap-policy size --backward-prefetch post --forward-prefetch true "
+        "--use-orig-params true");
+    CHECK(fsdp(R"("fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+                  "fsdp_use_orig_params": true)") == "--zero 3 --wrap-policy layers");
   }
 
   TEST_CASE("FSDP: bad inputs") {
@@ -260,6 +272,9 @@ TEST_SUITE("input/framework files") {
                    ": /parallelism_config/dp_size", {"unknown key"});
     bad_fsdp(R"("fsdp_sharding_strategy": 2, "fsdp_offload_params": true)", "/fsdp_offload_params",
              {"FULL_SHARD alone"}, ErrorKind::not_modelled);
+    bad_fsdp(R"("fsdp_auto_wrap_policy": "SOME_WRAP")", "/fsdp_auto_wrap_policy", {"SOME_WRAP"});
+    bad_fsdp(R"("fsdp_backward_prefetch": "BACKWARD")", "/fsdp_backward_prefetch", {"BACKWARD"});
+    bad_fsdp(R"("fsdp_forward_prefetch": 1)", "/fsdp_forward_prefetch", {});
     CHECK_THROWS_WITH_AS(parse_fsdp_config("a: 1", "default_config.yaml"),
                          doctest::Contains("is YAML, which is not read"), Error);
   }

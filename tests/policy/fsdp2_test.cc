@@ -55,7 +55,7 @@ TEST_CASE("buffers of a group: a trained matrix of 10 rows and a frozen vector, 
 TEST_CASE("HSDP cuts over the GPUs of one copy") {
   Strategy s = mixed(8);
   s.fsdp.replicas = 2;
-  CHECK(fsdp2::shards(s) == 4);
+  CHECK(fsdp::shards(s) == 4);
   const fsdp2::Parameter group[] = {matrix(10, 7)};
   const fsdp2::Buffers b = fsdp2::buffers(group, s, std::nullopt);
   CHECK(b.params[0].sharded == 21 * 4);

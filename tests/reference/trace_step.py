@@ -70,6 +70,11 @@ A case (defaults in DEFAULTS below):
               that of the layers; null is fully_shard's None. "wrap": "all_layers" also shards the layers of a second
               stack (T5's decoder). "sync": "last" reduces gradients with the last micro-batch alone
               (set_requires_gradient_sync). "replicate": N makes HSDP's mesh, N copies of world/N shards
+             {"kind": "fsdp1", "world": N, "param_dtype": "bfloat16", "reduce_dtype": "float32",
+              "strategy": "FULL_SHARD"}: FullyShardedDataParallel on each layer and on the model; "param_dtype" null is no
+              mixed precision. "rank", "sync" (by no_sync) and "replicate" (of the hybrid strategies) as of fsdp2.
+              "use_orig_params", "forward_prefetch": FSDP's own, false by default; "backward_prefetch": "pre", "post" or
+              "none"; "wrap": "none" makes one unit of the model.
              {"kind": "tp", "world": N}   Llama-like models: Megatron-style plan
              {"kind": "fsdp2_tp", "world": N, "tp": T, ...}
 
@@ -482,6 +487,8 @@ def parallelize(model, case, mesh):
     if kind == "ddp":
         return torch.nn.parallel.DistributedDataParallel(
             model, gradient_as_bucket_view=plan.get("bucket_view", False), bucket_cap_mb=plan.get("bucket_mb", 25))
+    if kind == "fsdp1":
+        return flatten(model, layers, plan, mesh)
     if kind in ("tp", "fsdp2_tp"):
         from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
         for layer in layers:
@@ -504,6 +511,31 @@ def parallelize(model, case, mesh):
         fully_shard(model, mesh=mesh["dp"], mp_policy=policy, ignored_params=whole,
                     reshard_after_forward=plan.get("root_reshard_after_forward", reshard))
     return model
+
+
+def flatten(model, layers, plan, mesh):
+    """FSDP1's units."""
+    from torch.distributed import fsdp
+    from torch.distributed.fsdp import _common_utils, _init_utils
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+    from torch.distributed.fsdp import fully_sharded_data_parallel
+
+    def on_this_device(state, module, ignored, device_id):  # FSDP1 refuses a CPU without an accelerator
+        device = next(module.parameters()).device
+        state._device_handle = _common_utils._FSDPDeviceHandle.from_device(device)
+        return state
+    _init_utils._init_device_handle = fully_sharded_data_parallel._init_device_handle = on_this_device
+    policy = None
+    if plan.get("param_dtype", "bfloat16"):
+        policy = fsdp.MixedPrecision(param_dtype=getattr(torch, plan.get("param_dtype", "bfloat16")),
+                                     reduce_dtype=getattr(torch, plan.get("reduce_dtype", "float32")))
+    prefetch = {"pre": fsdp.BackwardPrefetch.BACKWARD_PRE, "post": fsdp.BackwardPrefetch.BACKWARD_POST, "none": None}
+    strategy = plan.get("strategy", "FULL_SHARD")
+    return fsdp.FullyShardedDataParallel(
+        model, device_mesh=mesh["dp"], sharding_strategy=fsdp.ShardingStrategy[strategy], mixed_precision=policy,
+        auto_wrap_policy=None if plan.get("wrap") == "none" else ModuleWrapPolicy({type(layers[0])}),
+        backward_prefetch=prefetch[plan.get("backward_prefetch", "pre")],
+        forward_prefetch=plan.get("forward_prefetch", False), use_orig_params=plan.get("use_orig_params", False))
 
 
 def all_stacks(model):
@@ -634,7 +666,7 @@ def run_steps(case, mode, history, events):
         import liger_kernel.transformers  # its tensors are not the step's
         result["liger_kernel"] = importlib.metadata.version("liger_kernel")
     mesh = build_mesh(case, device)
-    if "fsdp2" in case["parallel"]["kind"]:
+    if "fsdp" in case["parallel"]["kind"]:
         ledger.watch_resizes()
         result["resizes_seen"] = True
     with fake, ledger:
@@ -675,8 +707,12 @@ def run_steps(case, mode, history, events):
             for micro in range(case["micro_batches"]):
                 if events and last and micro == case["micro_batches"] - 1:
                     ledger.events = []
-                if case["parallel"].get("sync") == "last":
-                    model.set_requires_gradient_sync(micro == case["micro_batches"] - 1)
+                syncs = case["parallel"].get("sync") != "last" or micro == case["micro_batches"] - 1
+                apart = contextlib.ExitStack()
+                if case["parallel"]["kind"] == "fsdp2":
+                    model.set_requires_gradient_sync(syncs)
+                elif not syncs:
+                    apart.enter_context(model.no_sync())
                 ledger.enter("forward")
                 amp = (torch.autocast(device, dtype=getattr(torch, case["autocast"]))
                        if case["autocast"] else contextlib.nullcontext())
@@ -705,9 +741,12 @@ def run_steps(case, mode, history, events):
                 else:
                     loss.backward()
                 outputs = loss = None
+                apart.close()
             ledger.enter("step")
             params = [p for p in model.parameters() if p.requires_grad]
-            if case["clip"]:
+            if case["clip"] and case["parallel"]["kind"] == "fsdp1":
+                model.clip_grad_norm_(1.0)
+            elif case["clip"]:
                 torch.nn.utils.clip_grad_norm_(params, 1.0)
             if hasattr(optimizer, "fused_backward"):
                 pass  # nothing is left to do

@@ -10,7 +10,7 @@
 #include "memplan/error.h"
 #include "ops/aten/collectives.h"
 #include "policy/deepspeed.h"
-#include "policy/fsdp2.h"
+#include "policy/fsdp.h"
 #include "policy/tensor_parallel.h"
 
 namespace memplan::hf {
@@ -33,8 +33,8 @@ Params::Params(Session& session, const Graph& graph, const Job& job, int64_t cop
     } else if (deepspeed::wrapper(s) == deepspeed::Wrapper::zero_3 && deepspeed::partitions(s)) {
       leaves_.push_back(
           &session.unsharded_leaf(sizes, stored_dtype(s, row, graph, p), p.trainable, copies));
-    } else if (fsdp2::shards_parameters(s)) {
-      const DType compute = fsdp2::compute_dtype(s, stored_dtype(s, row, graph, p));
+    } else if (fsdp::shards_parameters(s)) {
+      const DType compute = fsdp::compute_dtype(s, stored_dtype(s, row, graph, p));
       leaves_.push_back(&session.unsharded_leaf(sizes, compute, p.trainable, copies));
     } else {
       leaves_.push_back(&session.leaf(sizes, stored_dtype(s, row, graph, p), p.trainable, copies));
