@@ -46,7 +46,8 @@ constexpr std::array<Figure<EagerStep>, 18> kStepFigures{{
     {"phase.first.forward", [](const EagerStep& s) { return first(s, s.forward.bytes); }},
     {"phase.first.backward", [](const EagerStep& s) { return first(s, s.backward.bytes); }},
     {"phase.first.step", [](const EagerStep& s) { return FigureValue(s.step.bytes.count()); }},
-    {"phase.between", [](const EagerStep& s) { return FigureValue((s.resident + s.left).count()); }},
+    {"phase.between",
+     [](const EagerStep& s) { return FigureValue((s.resident + s.left).count()); }},
 }};
 
 constexpr std::array<Figure<ParameterCounts>, 2> kSizeFigures{{

@@ -251,10 +251,8 @@ RankPlan rank_plan(const Job& job, const DeviceMemory& outside, Replica replica)
   line(Holder::transient, "temporaries and gradients of activations", m.transient, kTape);
   line(Holder::buffers, "cuBLAS workspaces", workspaces,
        "aten/src/ATen/cuda/CublasHandlePool.cpp: forward's and backward's thread");
-  line(Holder::buffers, "unsharded parameters", top.peak->unsharded,
-       zero ? engine.source : source);
-  line(Holder::buffers, "all-gather buffers", top.peak->gathering,
-       zero ? engine.source : source);
+  line(Holder::buffers, "unsharded parameters", top.peak->unsharded, zero ? engine.source : source);
+  line(Holder::buffers, "all-gather buffers", top.peak->gathering, zero ? engine.source : source);
   line(Holder::buffers, zero ? engine.reducing : "reduce-scatter input", top.peak->reducing,
        zero ? engine.source : source);
   line(Holder::buffers, "DDP buckets", step.buckets, "torch/csrc/distributed/c10d/reducer.cpp");

@@ -11,7 +11,8 @@
 
 namespace memplan::fsdp1 {
 
-/// Refuses, by name, what of FSDP1 is not modelled, as fsdp::require_modelled does. Throws Error{not_modelled, bad_input}.
+/// Refuses, by name, what of FSDP1 is not modelled, as fsdp::require_modelled does. Throws
+/// Error{not_modelled, bad_input}.
 void require_modelled(const Job& job);
 std::vector<std::string> assumptions(const Job& job);
 std::vector<std::string> not_modelled(const Job& job);

@@ -236,8 +236,8 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_refused("--optimizer soap", {"soap is not modelled"});
     expect_refused("--position-embedding-type yarn", {"yarn is not modelled"});
     expect_refused("--transformer-impl inference_optimized", {"inference_optimized"});
-    expect_bad_script("python pretrain_bert.py --a 1", "file:1", {"pretrain_bert.py is not modelled"},
-                      ErrorKind::not_modelled);
+    expect_bad_script("python pretrain_bert.py --a 1", "file:1",
+                      {"pretrain_bert.py is not modelled"}, ErrorKind::not_modelled);
   }
 
   TEST_CASE("JSON") {
