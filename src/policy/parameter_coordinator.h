@@ -86,7 +86,7 @@ class ParameterCoordinator {
   const std::set<int>& releasable(int module);
   void release_param(int param);
 
-  const DeepSpeed& settings_;
+  DeepSpeed settings_;
   const ModuleTrace* trace_;
   ParameterMemory& memory_;
   ModuleTrace recorded_;
