@@ -49,9 +49,12 @@ void add_eager(const Job& job, RankPlan& rank) {
   phases.add("initialisation", step.resident - step.made_by_step, "states");
   const EagerPeak& most = step.forward.bytes > step.backward.bytes ? step.forward : step.backward;
   const Bytes first = most.bytes - step.made_by_step + workspaces;
-  if (first > update.allocated)
+  // FullyShardedDataParallel prefetches in forward from the second step on: the first is not told.
+  const bool learns =
+      job.strategy.framework == Framework::fsdp1 && job.strategy.fsdp.forward_prefetch;
+  if (!learns && first > update.allocated)
     phases.add("first step", first, most.at);
-  else
+  else if (!learns)
     phases.add("first step", update.allocated, update.at);
   try {
     const EagerPeak evaluation = eager_evaluation(job, Grain::blocks);
