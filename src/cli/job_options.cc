@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/framework_defaults.h"
 #include "cli/megatron_job.h"
 #include "cli/settings.h"
 #include "input/peft_config.h"
@@ -29,13 +30,13 @@ bool is_plain(const Given& given) {
   return false;
 }
 
-class Builder {
+class Builder : private JobDraft {
  public:
   Builder(const ModelSpec& model, std::string_view model_from, const std::vector<Given>& given)
-      : given_(given) {
-    out_.job.model = model;
-    out_.origins.push_back({"model", std::string(model_from)});
-    for (const Given& setting : given_) from(key_of(setting.option), setting.from);
+      : JobDraft{given, {}} {
+    built.job.model = model;
+    built.origins.push_back({"model", std::string(model_from)});
+    for (const Given& setting : settings) from(key_of(setting.option), setting.from);
   }
   Builder(const MegatronLaunch& launch, const std::vector<Given>& given)
       : Builder(ModelSpec(), launch.from, given) {
@@ -43,7 +44,7 @@ class Builder {
   }
 
   BuiltJob build() {
-    Job& job = out_.job;
+    Job& job = built.job;
     job.cluster.gpus = 0;  // not known yet
     job.cluster.gpus_per_node = 0;
     refuse_contradictions();
@@ -59,12 +60,12 @@ class Builder {
     if (megatron_) fill_launched_gpus();
     fill_gpus();
     if (megatron_) {
-      megatron_->finish(given_, job);
+      megatron_->finish(settings, job);
     } else {
-      fill_precision();
-      fill_megatron();
-      fill_fsdp();
-      fill_deepspeed();
+      fill_precision(*this);
+      if (job.strategy.framework == Framework::megatron) fill_megatron(*this);
+      if (fsdp::shards_parameters(job.strategy)) fill_fsdp(*this);
+      if (job.strategy.framework == Framework::deepspeed) fill_deepspeed(*this);
       fill_sequence();
       fill_batch();
     }
@@ -73,28 +74,10 @@ class Builder {
     if (const Given* offload = find("--offload");
         offload != nullptr && (offload->text == "cpu" || offload->text == "nvme"))
       assume("--offload " + offload->text + " is " + offload_text(job.strategy.offload));
-    return std::move(out_);
+    return std::move(built);
   }
 
  private:
-  const Given* find(std::string_view option) const {
-    const auto found = std::ranges::find(given_, option, &Given::option);
-    return found == given_.end() ? nullptr : &*found;
-  }
-
-  void apply(const SettingRow& row, const Given& setting) {
-    if (setting.peft)
-      out_.job.strategy.peft = *setting.peft;
-    else
-      row.apply(out_.job, setting.text, setting.where);
-  }
-
-  void from(std::string key, std::string origin) {
-    std::erase_if(out_.origins, [&](const Origin& o) { return o.key == key; });
-    out_.origins.push_back({std::move(key), std::move(origin)});
-  }
-  void assume(std::string what) { out_.job.assumptions.push_back(std::move(what)); }
-
   // --cluster says which GPU and how many; saying it again must not say something else.
   void refuse_contradictions() {
     const Given* cluster = find("--cluster");
@@ -122,9 +105,9 @@ class Builder {
     const Given* given = find("--framework");
     if (given == nullptr) return;
     const auto framework = parse_name<Framework>(given->text, given->where);
-    out_.job.model.implementation = implementation_of(framework);
+    built.job.model.implementation = implementation_of(framework);
     if (!pytorch::is_eager(framework)) return;
-    Strategy& s = out_.job.strategy;
+    Strategy& s = built.job.strategy;
     const std::string origin = "default of framework " + given->text;
     s.framework = framework;
     const bool sharded = framework == Framework::fsdp1 || framework == Framework::fsdp2 ||
@@ -151,7 +134,7 @@ class Builder {
 
   // Arguments of Megatron-LM say all of the model and most of the rest.
   void start_from_megatron() {
-    Job& job = out_.job;
+    Job& job = built.job;
     if (const Given* steps = find("--accumulation"))
       throw Error(ErrorKind::bad_input, steps->where, "is no setting of Megatron-LM",
                   "give --global-batch");
@@ -164,30 +147,14 @@ class Builder {
     // Defaults differ by version.
     if (const Given* version = find("--megatron-version"))
       apply(*find_setting("--megatron-version"), *version);
-    megatron_->apply(given_, job);
+    megatron_->apply(settings, job);
     for (const auto& [key, origin] : megatron_origins(megatron_->arguments()))
       if (!find(option_of(key))) from(key, origin);
   }
 
-  // A model of another kind trained by Megatron-core: what its arguments would say by default.
-  void fill_megatron() {
-    Strategy& s = out_.job.strategy;
-    if (s.framework != Framework::megatron || megatron_) return;
-    if (s.precision.weight == DType::bf16 && !find("--grad-dtype")) {
-      s.precision.gradient = DType::f32;
-      assume("gradients in fp32, Megatron-core's default for bf16 weights");
-    }
-    using Attention = MegatronSpec::Attention;
-    if (!find("--attention"))
-      s.attention = AttentionKind::flash;  // of Transformer Engine's choice
-    else
-      s.megatron.attention =
-          s.attention == AttentionKind::flash ? Attention::flash : Attention::unfused;
-  }
-
   // Where no option says how many GPUs there are, the launcher does.
   void fill_launched_gpus() {
-    Cluster& c = out_.job.cluster;
+    Cluster& c = built.job.cluster;
     const MegatronLaunch& launch = megatron_->launch();
     if (c.gpus != 0 || find("--dp")) return;
     if (!launch.gpus)
@@ -210,7 +177,7 @@ class Builder {
   }
 
   void refuse_eager_settings() const {
-    const Strategy& s = out_.job.strategy;
+    const Strategy& s = built.job.strategy;
     const Given* chunks = find("--loss-chunks");
     if (chunks && !has_chunks(s.loss) && !is_plain(*chunks))
       throw Error(ErrorKind::bad_input, chunks->where,
@@ -255,7 +222,7 @@ class Builder {
   }
 
   void require_gpu() {
-    if (!out_.job.cluster.gpu.name.empty()) return;
+    if (!built.job.cluster.gpu.name.empty()) return;
     throw Error(ErrorKind::bad_input, "--gpu", "no GPU is named, so nothing can be said to fit",
                 "add --gpu h100-80g (`memplan show gpus` lists them), --gpu-memory 24GiB, or "
                 "--cluster 8xdgx-h100");
@@ -263,7 +230,7 @@ class Builder {
 
   // gpus = dp·tp·pp·cp: from three of them the fourth.
   void fill_gpus() {
-    Job& job = out_.job;
+    Job& job = built.job;
     Strategy& s = job.strategy;
     Cluster& c = job.cluster;
     const int64_t replica = product({s.tp, s.pp, s.cp});
@@ -295,113 +262,8 @@ class Builder {
     }
   }
 
-  static bool is_prepared(const Strategy& s) {
-    return s.quantization.kind != QuantKind::none && s.quantization.prepared;
-  }
-  void refine_precision() {
-    for (const char* option : {"--weight-dtype", "--grad-dtype", "--optimizer-dtype"})
-      if (const Given* refined = find(option)) apply(*find_setting(option), *refined);
-  }
-
-  // Volta and Turing have no bf16 units (compute capability below 8).
-  void fill_precision() {
-    Job& job = out_.job;
-    const GpuSpec& gpu = job.cluster.gpu;
-    const bool has_bf16 = gpu.compute_major == 0 || gpu.compute_major >= 8;
-    Precision& precision = job.strategy.precision;
-    if (!find("--precision") && !has_bf16) {
-      const bool eager = pytorch::is_eager(job.strategy.framework) &&
-                         !fsdp::shards_parameters(job.strategy) &&
-                         job.strategy.framework != Framework::deepspeed;
-      precision = parse_precision(eager ? "amp-fp16" : "mixed-fp16", "--precision");
-      refine_precision();
-      assume("precision " + precision.name + ", for " + gpu.name + " has no bf16");
-      from("precision", "default of a GPU without bf16");
-    } else if (!find("--precision") && is_prepared(job.strategy) &&
-               !fsdp::shards_parameters(job.strategy)) {
-      precision = parse_precision("amp-bf16", "--precision");
-      refine_precision();
-      assume(
-          "precision amp-bf16: autocast, as Trainer's bf16=True, over the fp32 that "
-          "prepare_model_for_kbit_training leaves");
-      from("precision", "default of quantized weights");
-    } else if (!find("--precision")) {
-      assume("precision " + precision.name);
-    } else if (!has_bf16 && precision.activation == DType::bf16) {
-      assume("bf16 on " + gpu.name + ", which only emulates it");
-    }
-  }
-
-  // A mixed precision keeps shards in the master's dtype and gathers them in 16 bits: accelerate's
-  // fsdp2_prepare_model and FullyShardedDataParallelPlugin.set_mixed_precision, 1.15.
-  void fill_fsdp() {
-    Strategy& s = out_.job.strategy;
-    if (!fsdp::shards_parameters(s)) return;
-    Precision& precision = s.precision;
-    if (precision.master) {
-      if (!s.fsdp.param_dtype) s.fsdp.param_dtype = precision.weight;
-      // Only what is trained is made fp32 there; peft has done so for LoRA's own matrices.
-      const bool frozen = s.peft.kind == PeftKind::lora && s.peft.bias == PeftBias::none &&
-                          s.peft.modules_to_save.empty() && s.quantization.kind == QuantKind::none;
-      if (!frozen) precision.weight = *precision.master;
-      precision.gradient = *precision.master;
-      precision.master.reset();
-      const bool packed = s.quantization.kind != QuantKind::none;
-      assume((frozen   ? "frozen weights are stored in "
-              : packed ? "all but 4-bit weights are stored in "
-                       : "weights are stored in ") +
-             std::string(to_string(precision.weight)) + " and gathered in " +
-             std::string(to_string(*s.fsdp.param_dtype)));
-    }
-    if (!s.fsdp.reduce_dtype) s.fsdp.reduce_dtype = s.fsdp.param_dtype;
-    // ZeRO's words for reshard_after_forward: 3 is true, 2 is false.
-    const int stage = std::exchange(s.zero, 0);
-    if (stage == 1)
-      throw Error(ErrorKind::bad_input, find("--zero")->where, "FSDP has no such stage",
-                  "use --zero 3, or 2 for parameters that stay whole after forward");
-    if (fsdp::flattens(s)) {
-      if (stage == 2 && !find("--sharding-strategy"))
-        s.fsdp.sharding = Fsdp::Sharding::shard_grad_op;
-      return;
-    }
-    if (stage > 0 && !find("--reshard-after-forward"))
-      s.fsdp.after_forward = s.fsdp.root_after_forward =
-          stage == 2 ? std::optional<int64_t>(1) : std::nullopt;
-    const int64_t shards = s.dp / std::max<int64_t>(s.fsdp.replicas, 1);
-    for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
-      if (shards > 1 && *after == shards) after->reset();
-    if (!find("--reshard-after-forward")) assume("parameters are resharded after forward");
-  }
-
-  void fill_deepspeed() {
-    Strategy& s = out_.job.strategy;
-    if (s.framework != Framework::deepspeed) return;
-    if (s.deepspeed.reduce_bucket_size == 0) {
-      s.deepspeed.reduce_bucket_size = checked_mul(out_.job.model.hidden, out_.job.model.hidden);
-      from("reduce_bucket_size", "auto: hidden²");
-    }
-    const int64_t hidden = out_.job.model.hidden;
-    if (s.deepspeed.prefetch_bucket_size < 0) {
-      s.deepspeed.prefetch_bucket_size = checked_mul(9, checked_mul(hidden, hidden)) / 10;
-      from("prefetch_bucket_size", "auto: 0.9·hidden²");
-    }
-    if (s.deepspeed.param_persistence_threshold < 0) {
-      s.deepspeed.param_persistence_threshold = checked_mul(10, hidden);
-      from("param_persistence_threshold", "auto: 10·hidden");
-    }
-    // engine.py _configure_basic_optimizer: Adam of a ds_config.json is FusedAdam, one kernel.
-    const Given* optimizer = find("--optimizer");
-    const bool in_file = optimizer && optimizer->where != "--optimizer";
-    const bool adam = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw;
-    if (!in_file || !adam || find("--optimizer-impl")) return;
-    s.deepspeed.own_optimizer = true;
-    s.optimizer_impl = OptimizerImpl::fused;
-    from("optimizer_impl", "FusedAdam, of the configuration's optimizer");
-    assume("the configuration's optimizer is DeepSpeed's FusedAdam, which allocates nothing");
-  }
-
   void fill_sequence() {
-    Job& job = out_.job;
+    Job& job = built.job;
     if (find("--seq")) return;
     if (job.model.bare_parameters) {
       job.strategy.sequence = kBareSequence;
@@ -415,8 +277,8 @@ class Builder {
   }
 
   void fill_batch() {
-    Strategy& s = out_.job.strategy;
-    const bool bare = out_.job.model.bare_parameters.has_value();
+    Strategy& s = built.job.strategy;
+    const bool bare = built.job.model.bare_parameters.has_value();
     if (!find("--micro-batch") && !bare) assume("micro-batch 1");
     if (const Given* steps = find("--accumulation")) {
       if (find("--global-batch"))
@@ -434,10 +296,10 @@ class Builder {
   }
 
   void fill_peft() {
-    PeftSpec& peft = out_.job.strategy.peft;
-    if (out_.job.model.bare_parameters) return;
+    PeftSpec& peft = built.job.strategy.peft;
+    if (built.job.model.bare_parameters) return;
     const Given* setting = find("--peft");
-    if (!fill_default_targets(peft, out_.job.model.family, setting ? setting->where : "--peft"))
+    if (!fill_default_targets(peft, built.job.model.family, setting ? setting->where : "--peft"))
       return;
     std::string list;
     for (const std::string& target : peft.targets) list += (list.empty() ? "" : ", ") + target;
@@ -447,15 +309,13 @@ class Builder {
 
   // What a named preset brings along.
   void note_presets() {
-    const Job& job = out_.job;
+    const Job& job = built.job;
     if (!find("--gpu-memory")) from("gpu_memory", "preset " + job.cluster.gpu.name);
     for (const char* key : {"weight_dtype", "grad_dtype", "optimizer_dtype"})
       if (!find(option_of(key))) from(key, "precision " + job.strategy.precision.name);
   }
 
-  const std::vector<Given>& given_;
   std::optional<MegatronJob> megatron_;
-  BuiltJob out_;
 };
 
 // A file that says both dp and how many GPUs, as reports do, says dp twice: where the command line

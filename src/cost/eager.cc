@@ -5,22 +5,18 @@
 #include <optional>
 #include <utility>
 
-#include "cost/device.h"
+#include "cost/eager_forward.h"
 #include "cost/engine_step.h"
 #include "cost/replica.h"
 #include "cost/sharded_model.h"
 #include "cost/sharded_step.h"
 #include "cost/walked_model.h"
-#include "lower/huggingface/cast_inputs.h"
 #include "lower/huggingface/liger.h"
-#include "lower/huggingface/losses.h"
-#include "lower/huggingface/module.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/quantized.h"
 #include "lower/huggingface/unsloth.h"
 #include "lower/huggingface/versions.h"
 #include "lower/program.h"
-#include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 #include "ops/aten/offload.h"
 #include "ops/optimizer.h"
@@ -37,10 +33,6 @@ namespace {
 
 using aten::Phase;
 using aten::Tensor;
-
-// Modules around those that the families name.
-constexpr const char* kWholeModel = "(model)";
-constexpr const char* kBaseModel = "(base model)";
 
 // parallelize_module cuts the layers of a model that is built whole.
 Job whole_model(const Job& job) {
@@ -99,7 +91,7 @@ class Step {
     std::optional<ReplicaStep> replica;
     if (role_ != Replica::alone) replica.emplace(replica_step());
     if (replica) replica->broadcast();
-    forward(f, loss, logits);
+    forward_->run(f, loss, logits);
     Tensor all_losses = loss;
     if (replica) {
       std::vector<Tensor*> outputs{&all_losses, &logits};
@@ -141,7 +133,7 @@ class Step {
     const aten::NoGrad no_grad(session_);
     Tensor loss, logits;
     session_.ledger.enter(Phase::forward);
-    forward(f, loss, logits);
+    forward_->run(f, loss, logits);
     session_.ledger.leave();
     return peak(Phase::forward);
   }
@@ -274,46 +266,15 @@ class Step {
   }
 
   hf::Forward start() {
-    hf::Forward f{
-        .session = session_, .job = job_, .model = job_.model, .row = family_row(job_.model)};
+    forward_.emplace(session_, job_, family_, *model_, sharded_.get());
+    hf::Forward f = forward_->start(out_.optimizer + out_.gradients, out_.inputs);
     if (engine_) f.modules = engine_->hooks();
-    f.shared_peft = blocks().front().params.get();
-    f.capacity = first_capacity();
-    f.batch = s_.micro_batch;
-    f.sequence = s_.sequence;
-    f.ids = aten::allocate(session_, {f.batch, f.sequence}, DType::i64);
-    const bool masked = s_.padding_mask || pytorch::compiled_with_mask(s_);
-    if (masked) f.padding = aten::allocate(session_, f.ids.sizes(), DType::i64);
-    out_.inputs = Bytes(f.ids.bytes() * (masked ? 2 : 1));
-    if (job_.model.head == ModelHead::sequence_classification) {
-      f.labels = aten::allocate(session_, {f.batch}, DType::i64);
-      out_.inputs += Bytes(f.labels.bytes());
-    }
-    if (job_.model.implementation != Implementation::transformers) {
-      f.labels = aten::allocate(session_, f.ids.sizes(), DType::i64);
-      out_.inputs += Bytes(f.labels.bytes());
-    }
-    out_.inputs += torchtune::packed_inputs(job_);
-    session_.ledger.add(torchtune::packed_inputs(job_).count());
-    for (const Tensor& x : {f.ids, f.padding, f.labels})
-      if (x) x->storage->counted = true;
     if (role_ == Replica::first) {  // the whole batch, of which its own share is a view
       session_.ledger.add(checked_mul(s_.dp - 1, out_.inputs.count()));
       out_.inputs = s_.dp * out_.inputs;
     }
     fixed_ = checked_add(fixed_, out_.inputs.count());
-    add_virtual_tokens(f);
     return f;
-  }
-
-  // What is left for tensors by the driver, the libraries and forward's cuBLAS handle.
-  std::optional<int64_t> first_capacity() const {
-    const GpuSpec& gpu = job_.cluster.gpu;
-    if (job_.backend == Backend::cpu || !gpu.cuda) return {};
-    const DeviceMemory outside = outside_framework(job_);
-    const Bytes left = gpu.memory - outside.context - outside.libraries - outside.nccl -
-                       pytorch::cublas_workspace(gpu, s_.torch);
-    return (left + out_.optimizer + out_.gradients).count();
   }
 
   // Gradients that a loss with a backward of its own has left in the forward.
@@ -322,124 +283,6 @@ class Step {
     for (const auto& leaf : session_.leaves())
       if (leaf->grad) sum += checked_mul(session_.rounded(leaf->grad.bytes()), leaf->copies);
     return sum;
-  }
-
-  // PeftModel keeps their ids.
-  void add_virtual_tokens(hf::Forward& f) {
-    if (!hf::has_virtual_tokens(s_.peft)) return;
-    const int64_t tokens = s_.peft.number(PeftNumber::tokens);
-    f.prompt_tokens =
-        aten::expand(aten::allocate(session_, {1, tokens}, DType::i64), {f.batch, tokens});
-    f.sequence = checked_add(f.sequence, hf::input_prompt_tokens(s_.peft));
-    padding_ = f.padding;
-  }
-
-  Tensor module(hf::Forward& f, size_t at, const Tensor& hidden) {
-    const Walked& w = blocks()[at];
-    if (f.modules)
-      return hf::called(f, *w.params, "", {}, hidden, [&](const Tensor& x) {
-        return family_.layer(f, *w.params, w.block->kind, x);
-      });
-    return family_.layer(f, *w.params, w.block->kind, hidden);
-  }
-
-  Tensor sharded(hf::Forward& f, size_t at, const Tensor& hidden,
-                 const std::function<Tensor(const Tensor&)>& forward) {
-    const hf::CastInputs cast(f, s_.fsdp.param_dtype);
-    return sharded_->layer(at, hidden, forward);
-  }
-
-  Tensor run_layer(hf::Forward& f, size_t at, const Tensor& hidden) {
-    if (!sharded_ || sharded_->wraps_checkpoints()) return module(f, at, hidden);
-    return sharded(f, at, hidden, [&](const Tensor& x) { return module(f, at, x); });
-  }
-
-  Tensor layer(hf::Forward& f, size_t at, const Tensor& hidden) {
-    const Walked& w = blocks()[at];
-    if (w.block->part == BlockPart::bridge)
-      return family_.bridge(f, *w.params, *blocks().front().params, hidden);
-    if (!sharded_ || !sharded_->wraps_checkpoints()) return checkpointed(f, at, hidden);
-    return sharded(f, at, hidden, [&](const Tensor& x) { return checkpointed(f, at, x); });
-  }
-
-  Tensor checkpointed(hf::Forward& f, size_t at, const Tensor& hidden) {
-    if (s_.recompute != Recompute::full) return run_layer(f, at, hidden);
-    if (hf::checkpoints_reentrantly(job_))
-      return aten::checkpoint_reentrantly(session_, hidden,
-                                          [this, kept = f.arguments(), at](const Tensor& x) {
-                                            hf::Forward own = kept;
-                                            return run_layer(own, at, x);
-                                          });
-    // What a layer returns beside its hidden_states is taken from its first run.
-    hf::Forward* outputs = &f;
-    // Offloaded, the input is not held as the checkpoint's argument but saved (_NoopSaveInputs),
-    // with an empty tensor before it.
-    const auto held = std::make_shared<Tensor>(hidden);
-    aten::Saved input;
-    if (session_.offloading) {
-      aten::Saved(aten::allocate(session_, {0}, DType::f32));
-      input = aten::Saved(hidden);
-    }
-    const Tensor out =
-        aten::checkpoint(session_, session_.offloading ? Tensor() : hidden,
-                         [this, outputs, kept = f.arguments(), at, held, input,
-                          needs_grad = hidden.requires_grad()]() mutable {
-                           hf::Forward own = kept;
-                           Tensor x = *held;
-                           if (!x) {
-                             x = input.get().detach();
-                             x->requires_grad = needs_grad;
-                           }
-                           Tensor result = run_layer(own, at, x);
-                           if (hf::Forward* first = std::exchange(outputs, nullptr)) {
-                             first->shared = std::move(own.shared);
-                             first->returned = std::move(own.returned);
-                           }
-                           return result;
-                         });
-    if (session_.offloading) held->reset();
-    return out;
-  }
-
-  void forward(hf::Forward& f, Tensor& loss, Tensor& logits) {
-    session_.autocast = s_.precision.autocast;
-    const Walked& first = blocks().front();
-    if (sharded_) sharded_->enter_model();
-    for (const char* name : {kWholeModel, kBaseModel})
-      if (f.modules) f.modules->enter(*first.params, name, {}, {});
-    hf::enter_wrapper(f, *first.params);
-    Tensor hidden = family_.embed(f, *first.params);
-    const bool transformers = job_.model.implementation == Implementation::transformers;
-    if (transformers && s_.recompute == Recompute::full && !hidden.requires_grad()) {
-      session_.require_grad(hidden);  // enable_input_require_grads
-      inputs_embeds_ = f.inputs_embeds;
-    }
-    for (size_t i = 1; i + 1 < blocks().size();) {
-      size_t end = i + 1;
-      while (end + 1 < blocks().size() && blocks()[end].stretch == blocks()[i].stretch) ++end;
-      session_.repeat(model_->rounds(blocks()[i]), [&] {
-        for (size_t j = i; j < end; ++j) {
-          hidden = layer(f, j, hidden);
-          ++f.layer;
-          if (family_.after_layer) hidden = family_.after_layer(f, *first.params, hidden);
-        }
-      });
-      i = end;
-    }
-    const hf::Params& head = *blocks().back().params;
-    hidden = family_.finish(f, head, hidden);
-    if (f.modules) hidden = f.modules->leave(*first.params, kBaseModel, hidden);
-    f.release_locals();
-    loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
-    f.release_wrapper();
-    if (f.modules) loss = f.modules->leave(*first.params, kWholeModel, loss);
-    std::vector<const hf::Params*> params;
-    for (const Walked& w : blocks()) params.push_back(w.params.get());
-    hf::require_reached(job_, params);
-    loss = hf::regularized(f, params, loss);
-    if (sharded_) sharded_->leave_model(loss);
-    session_.autocast.reset();
-    session_.leave_autocast();
   }
 
   void backward(Tensor loss) {
@@ -481,7 +324,7 @@ class Step {
 
   void step() {
     session_.drop_required();
-    inputs_embeds_.reset();
+    forward_->release();
     session_.ledger.enter(Phase::step);
     session_.ledger.leave();
     out_.forward = peak(Phase::forward);
@@ -515,10 +358,9 @@ class Step {
   std::optional<WalkedModel> model_;
   std::unique_ptr<ShardedStep> sharded_;  // FSDP's
   std::unique_ptr<EngineStep> engine_;    // DeepSpeed's
+  std::optional<EagerForward> forward_;
   std::vector<StepParam> step_params_;
-  Tensor padding_;        ///< the batch's own, where PeftModel makes a longer one
-  Tensor inputs_embeds_;  ///< the leaf itself, which the tape holds
-  int64_t fixed_ = 0;     // weights, states, buffers and inputs
+  int64_t fixed_ = 0;  // weights, states, buffers and inputs
   EagerStep out_;
   // Parts of the ledger, like the weights. Unregistered tensors count among the activations.
   Bytes peft_buffers_, attributes_;

@@ -8,26 +8,17 @@
 #include "input/hf_config.h"
 #include "input/hf_families.h"
 #include "input/peft_config.h"
+#include "input/trace_parallel.h"
 #include "input/version.h"
 
 namespace memplan {
 namespace {
 
-// A job while the keys of its case are read.
-struct Draft {
-  Job job;
-  DType weights = DType::bf16;
-  std::optional<DType> autocast;
-  bool dropout = true;
-  int64_t micro_batches = 1;
-  std::optional<DType> accumulated;  ///< DeepSpeed's grad_accum_dtype
-};
-
 Error not_modelled(const JsonNode& node, std::string problem) {
   return node.error(std::move(problem), "", ErrorKind::not_modelled);
 }
 
-void read_config(const JsonNode& node, Draft& draft) {
+void read_config(const JsonNode& node, TraceDraft& draft) {
   const JsonNode type = node.at("model_type");
   const std::string name = type.text();
   if (find_hf_family(name) == nullptr)
@@ -35,42 +26,46 @@ void read_config(const JsonNode& node, Draft& draft) {
   draft.job.model = read_hf_config(node, node.where());
 }
 
-void read_id(const JsonNode&, Draft&) {}
-void read_batch(const JsonNode& node, Draft& draft) {
+void read_id(const JsonNode&, TraceDraft&) {}
+void read_batch(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.micro_batch = node.count();
 }
-void read_seq(const JsonNode& node, Draft& draft) { draft.job.strategy.sequence = node.count(); }
-void read_weights(const JsonNode& node, Draft& draft) {
+void read_seq(const JsonNode& node, TraceDraft& draft) {
+  draft.job.strategy.sequence = node.count();
+}
+void read_weights(const JsonNode& node, TraceDraft& draft) {
   draft.weights = parse_dtype(node.text(), node.where());
 }
-void read_autocast(const JsonNode& node, Draft& draft) {
+void read_autocast(const JsonNode& node, TraceDraft& draft) {
   if (!node.is_null()) draft.autocast = parse_dtype(node.text(), node.where());
 }
-void read_program(const JsonNode& node, Draft& draft) {
+void read_program(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   Job& job = draft.job;
   job.strategy.framework = name_or_refuse<Framework>(node, "program");
   job.model.implementation = implementation_of(job.strategy.framework);
 }
-void read_attention(const JsonNode& node, Draft& draft) {
+void read_attention(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.attention = name_or_refuse<AttentionKind>(node, "attention");
 }
-void read_checkpoint(const JsonNode& node, Draft& draft) {
+void read_checkpoint(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.recompute = node.boolean() ? Recompute::full : Recompute::none;
 }
-void read_dropout(const JsonNode& node, Draft& draft) { draft.dropout = node.boolean(); }
-void read_padding_mask(const JsonNode& node, Draft& draft) {
+void read_dropout(const JsonNode& node, TraceDraft& draft) { draft.dropout = node.boolean(); }
+void read_padding_mask(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.padding_mask = node.boolean();
 }
-void read_keep_outputs(const JsonNode& node, Draft& draft) {
+void read_keep_outputs(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.keep_outputs = node.boolean();
 }
-void read_clip(const JsonNode& node, Draft& draft) {
+void read_clip(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.clip_gradients = node.boolean();
 }
-void read_micro_batches(const JsonNode& node, Draft& draft) { draft.micro_batches = node.count(); }
+void read_micro_batches(const JsonNode& node, TraceDraft& draft) {
+  draft.micro_batches = node.count();
+}
 
-void read_optimizer(const JsonNode& node, Draft& draft) {
+void read_optimizer(const JsonNode& node, TraceDraft& draft) {
   const auto name = node.is_null() ? std::nullopt : node.find("name");
   Strategy& s = draft.job.strategy;
   s.optimizer_impl = OptimizerImpl::automatic;
@@ -87,7 +82,7 @@ void read_optimizer(const JsonNode& node, Draft& draft) {
     s.optimizer_impl = OptimizerImpl::forloop;
 }
 
-void read_optimizer_in_backward(const JsonNode& node, Draft& draft) {
+void read_optimizer_in_backward(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.optimizer_in_backward = node.boolean();
 }
 
@@ -123,7 +118,7 @@ void read_program_peft(const JsonNode& node, Implementation program, PeftSpec& p
                        "litgpt's method '" + printable(method.text()) + "' is not modelled");
 }
 
-void read_peft(const JsonNode& node, Draft& draft) {
+void read_peft(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   if (draft.job.model.implementation != Implementation::transformers)
     return read_program_peft(node, draft.job.model.implementation, draft.job.strategy.peft);
@@ -132,7 +127,7 @@ void read_peft(const JsonNode& node, Draft& draft) {
       read_peft_method(node, method ? peft_type(method->text()) : "LORA", method.value_or(node));
 }
 
-void read_quantization(const JsonNode& node, Draft& draft) {
+void read_quantization(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   refuse_unknown_keys(node, {"kind", "double_quant", "prepare", "compute", "storage"});
   Quantization& quantization = draft.job.strategy.quantization;
@@ -146,7 +141,7 @@ void read_quantization(const JsonNode& node, Draft& draft) {
     quantization.storage = parse_dtype(storage->text(), storage->where());
 }
 
-void read_loss(const JsonNode& node, Draft& draft) {
+void read_loss(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   refuse_unknown_keys(node, {"name", "chunks"});
   Strategy& s = draft.job.strategy;
@@ -154,11 +149,11 @@ void read_loss(const JsonNode& node, Draft& draft) {
   if (const auto chunks = node.find("chunks")) s.loss_chunks = chunks->count();
 }
 
-void read_kernels(const JsonNode& node, Draft& draft) {
+void read_kernels(const JsonNode& node, TraceDraft& draft) {
   if (!node.is_null()) draft.job.strategy.kernels = name_or_refuse<KernelKind>(node, "kernels");
 }
 
-void read_trainable(const JsonNode& node, Draft& draft) {
+void read_trainable(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   Trainable& trainable = draft.job.strategy.trainable;
   const JsonNode kind = node.at("kind");
@@ -173,157 +168,17 @@ void read_trainable(const JsonNode& node, Draft& draft) {
   }
 }
 
-void read_packed(const JsonNode& node, Draft& draft) { draft.job.strategy.packed = node.boolean(); }
+void read_packed(const JsonNode& node, TraceDraft& draft) {
+  draft.job.strategy.packed = node.boolean();
+}
 
-void read_offload(const JsonNode& node, Draft& draft) {
+void read_offload(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.offload_activations = node.boolean();
-}
-
-// reshard_after_forward: null is fully_shard's None, of which it makes `automatic`.
-std::optional<int64_t> read_reshard(const JsonNode& node, std::optional<int64_t> automatic,
-                                    int64_t world) {
-  if (node.is_null()) return automatic;
-  if (node.is_boolean()) return node.boolean() ? std::nullopt : std::optional<int64_t>(1);
-  const int64_t gpus = node.count();
-  return gpus == world ? std::nullopt : std::optional(gpus);
-}
-
-void read_fsdp2(const JsonNode& node, Draft& draft) {
-  refuse_unknown_keys(node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype",
-                             "sync", "reshard_after_forward", "root_reshard_after_forward"});
-  Strategy& s = draft.job.strategy;
-  s.framework = Framework::fsdp2;
-  s.dp = node.at("world").count();
-  if (const auto copies = node.find("replicate")) s.fsdp.replicas = copies->count(1, s.dp);
-  const int64_t shards = s.dp / s.fsdp.replicas;
-  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
-  // The tracer's own defaults.
-  s.fsdp.param_dtype = DType::bf16;
-  s.fsdp.reduce_dtype = DType::f32;
-  const auto dtype = [&](const char* key, std::optional<DType>& to) {
-    if (const auto given = node.find(key)) to = parse_dtype(given->text(), given->where());
-  };
-  dtype("param_dtype", s.fsdp.param_dtype);
-  dtype("reduce_dtype", s.fsdp.reduce_dtype);
-  std::optional<JsonNode> root = node.find("reshard_after_forward");
-  if (root) {
-    s.fsdp.after_forward = read_reshard(*root, std::nullopt, shards);
-    s.fsdp.root_after_forward = s.fsdp.after_forward;
-  }
-  if (const auto own = node.find("root_reshard_after_forward")) root = own;
-  if (root) s.fsdp.root_after_forward = read_reshard(*root, 1, shards);
-  if (const auto sync = node.find("sync"))
-    s.fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
-}
-
-void read_fsdp1(const JsonNode& node, Draft& draft) {
-  refuse_unknown_keys(
-      node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype", "sync",
-             "strategy", "use_orig_params", "forward_prefetch", "backward_prefetch", "wrap"});
-  Strategy& s = draft.job.strategy;
-  Fsdp& fsdp = s.fsdp;
-  s.framework = Framework::fsdp1;
-  s.dp = node.at("world").count();
-  if (const auto copies = node.find("replicate")) fsdp.replicas = copies->count(1, s.dp);
-  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
-  // The tracer's own defaults.
-  fsdp.param_dtype = DType::bf16;
-  fsdp.reduce_dtype = DType::f32;
-  if (const auto own = node.find("param_dtype"); own && own->is_null())
-    fsdp.param_dtype = fsdp.reduce_dtype = std::nullopt;
-  else if (own)
-    fsdp.param_dtype = parse_dtype(own->text(), own->where());
-  if (const auto own = node.find("reduce_dtype"))
-    fsdp.reduce_dtype = parse_dtype(own->text(), own->where());
-  if (const auto strategy = node.find("strategy")) {
-    const std::string name = strategy->one_of(
-        {"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "_HYBRID_SHARD_ZERO2"});
-    using enum Fsdp::Sharding;
-    fsdp.sharding = name == "NO_SHARD"        ? no_shard
-                    : name.ends_with("SHARD") ? full_shard
-                                              : shard_grad_op;
-  }
-  if (const auto prefetch = node.find("backward_prefetch")) {
-    const std::string when = prefetch->one_of({"pre", "post", "none"});
-    using enum Fsdp::Prefetch;
-    fsdp.backward_prefetch = when == "pre" ? pre : when == "post" ? post : none;
-  }
-  if (const auto flag = node.find("forward_prefetch")) fsdp.forward_prefetch = flag->boolean();
-  if (const auto flag = node.find("use_orig_params")) fsdp.use_orig_params = flag->boolean();
-  if (const auto wrap = node.find("wrap"))
-    fsdp.wrap =
-        wrap->one_of({"layers", "none"}) == "layers" ? Fsdp::Wrap::layers : Fsdp::Wrap::none;
-  if (const auto sync = node.find("sync"))
-    fsdp.reduces_each = sync->one_of({"each", "last"}) == "each";
-}
-
-// trace_deepspeed.py: a ds_config.json without its batch. The 16-bit weights have fp32 masters.
-void read_deepspeed(const JsonNode& node, Draft& draft) {
-  refuse_unknown_keys(node, {"kind", "world", "rank", "config"});
-  Strategy& s = draft.job.strategy;
-  s.framework = Framework::deepspeed;
-  s.dp = node.at("world").count();
-  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
-  const JsonNode config = node.at("config");
-  refuse_unknown_keys(config, {"bf16", "fp16", "data_types", "zero_optimization"});
-  if (const auto types = config.find("data_types")) {
-    refuse_unknown_keys(*types, {"grad_accum_dtype"});
-    draft.accumulated = parse_dtype(types->at("grad_accum_dtype").text(), types->where());
-  }
-  const JsonNode zero = config.at("zero_optimization");
-  struct Size {
-    std::string_view key;
-    int64_t DeepSpeed::*to;
-  };
-  constexpr Size kSizes[] = {
-      {"reduce_bucket_size", &DeepSpeed::reduce_bucket_size},
-      {"sub_group_size", &DeepSpeed::sub_group_size},
-      {"stage3_prefetch_bucket_size", &DeepSpeed::prefetch_bucket_size},
-      {"stage3_param_persistence_threshold", &DeepSpeed::param_persistence_threshold},
-      {"stage3_model_persistence_threshold", &DeepSpeed::model_persistence_threshold},
-      {"stage3_max_live_parameters", &DeepSpeed::max_live_parameters},
-      {"stage3_max_reuse_distance", &DeepSpeed::max_reuse_distance}};
-  std::vector<std::string_view> known{"stage", "overlap_comm", "reduce_scatter"};
-  for (const Size& size : kSizes) known.push_back(size.key);
-  refuse_unknown_keys(zero, known);
-  s.zero = static_cast<int>(zero.at("stage").count(0, 3));
-  for (const Size& size : kSizes)
-    if (const auto given = zero.find(size.key)) s.deepspeed.*size.to = given->count(0);
-  if (const auto overlap = zero.find("overlap_comm")) s.deepspeed.overlap_comm = overlap->boolean();
-  if (const auto scatter = zero.find("reduce_scatter"))
-    s.deepspeed.reduce_scatter = scatter->boolean();
-}
-
-void read_parallel(const JsonNode& node, Draft& draft) {
-  const JsonNode kind = node.at("kind");
-  if (kind.text() == "deepspeed") return read_deepspeed(node, draft);
-  if (kind.text() == "fsdp1") return read_fsdp1(node, draft);
-  if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
-  if (kind.text() == "tp") {
-    refuse_unknown_keys(node, {"kind", "world"});
-    draft.job.strategy.framework = Framework::pytorch;
-    draft.job.strategy.tp = node.at("world").count();
-    return;
-  }
-  if (kind.text() == "none") {
-    refuse_unknown_keys(node, {"kind"});
-    return;
-  }
-  if (kind.text() != "ddp")
-    throw not_modelled(kind, "parallel kind '" + printable(kind.text()) + "' is not modelled");
-  refuse_unknown_keys(node, {"kind", "bucket_view", "bucket_mb"});
-  Strategy& s = draft.job.strategy;
-  s.data_parallel = DataParallelKind::ddp;
-  s.dp = 2;  // the tracer's world is 1, and DDP's buckets do not depend on it
-  if (const auto view = node.find("bucket_view")) s.gradient_as_bucket_view = view->boolean();
-  constexpr int64_t kMostMiB = int64_t{1} << 40;
-  if (const auto size = node.find("bucket_mb"))
-    s.bucket_bytes = checked_mul(size->count(1, kMostMiB), kMiB.count());
 }
 
 struct CaseKey {
   std::string_view key;
-  void (*read)(const JsonNode&, Draft&);
+  void (*read)(const JsonNode&, TraceDraft&);
 };
 constexpr auto kKeys =
     std::to_array<CaseKey>({{"id", read_id},
@@ -350,11 +205,11 @@ constexpr auto kKeys =
                             {"trainable", read_trainable},
                             {"packed", read_packed},
                             {"offload", read_offload},
-                            {"parallel", read_parallel}});
+                            {"parallel", read_trace_parallel}});
 
 // The tracer's DEFAULTS, where they are not memplan's.
-Draft defaults() {
-  Draft draft;
+TraceDraft defaults() {
+  TraceDraft draft;
   Strategy& s = draft.job.strategy;
   s.framework = Framework::huggingface;
   s.sequence = 512;
@@ -369,7 +224,7 @@ Job read_job(const JsonNode& line, const JsonNode& given) {
   for (const CaseKey& key : kKeys) known.push_back(key.key);
   refuse_unknown_keys(given, known);
   given.at("config");
-  Draft draft = defaults();
+  TraceDraft draft = defaults();
   for (const CaseKey& key : kKeys)
     if (const auto value = given.find(key.key)) key.read(*value, draft);
 
