@@ -48,6 +48,31 @@ std::string script_of(const JsonNode& line) {
   return gpt ? "pretrain_gpt.py" : "pretrain_" + family + ".py";
 }
 
+// Megatron-LM's images keep the torch of the NGC image they are built on (docker/Dockerfile.ci.dev:
+// `uv sync --no-install-package torch`), whatever uv.lock says. Its version as those images print
+// it: 2.12.0a0+0291f960b6.nv26.04.
+struct NgcImage {
+  std::string_view name;
+  Version torch;
+};
+constexpr NgcImage kNgcImages[] = {
+    {"nvcr.io/nvidia/pytorch:25.09-py3", {2, 9, 0}},
+    {"nvcr.io/nvidia/pytorch:25.11-py3", {2, 10, 0}},
+    {"nvcr.io/nvidia/pytorch:26.02-py3", {2, 11, 0}},
+    {"nvcr.io/nvidia/pytorch:26.04-py3", {2, 12, 0}},
+    {"nvcr.io/nvidia/pytorch:26.06-py3", {2, 13, 0}},
+};
+
+// The record names an image for each of the project's two environments.
+void read_image(const JsonNode& line, const JsonNode& container, Version& torch) {
+  const auto environment = line.find("environment");
+  if (!environment || environment->is_null()) return;
+  const auto image = container.find(environment->text());
+  if (!image || image->is_null()) return;
+  for (const NgcImage& known : kNgcImages)
+    if (known.name == image->text()) torch = known.torch;
+}
+
 void read_versions(const JsonNode& line, Strategy& s) {
   const JsonNode version = line.at("framework_version");
   s.megatron.core = parse_version(version.text(), version.where());
@@ -59,6 +84,7 @@ void read_versions(const JsonNode& line, Strategy& s) {
   };
   read("transformer_engine", s.megatron.transformer_engine);
   read("torch(uv.lock)", s.torch);
+  read_image(line, *container, s.torch);
 }
 
 // A vocabulary that everybody names by its file, with as many entries as lines

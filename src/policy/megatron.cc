@@ -13,7 +13,6 @@
 namespace memplan::megatron {
 namespace {
 
-constexpr std::string_view kRecomputed[] = {"core_attn", "mlp", "moe", "moe_act", "shared_experts"};
 constexpr int64_t kBlock = 512;  // of the CUDA caching allocator
 
 int64_t rounded(int64_t value, int64_t multiple) {
@@ -226,10 +225,9 @@ void require_modelled(const Job& job) {
     refuse("--distribute-saved-activations",
            "inputs of recomputed layers divided over the tensor-parallel ranks are not modelled",
            "leave it away");
-  for (const std::string& module : s.megatron.recompute_modules)
-    if (std::ranges::find(kRecomputed, module) == std::end(kRecomputed))
-      refuse("--recompute-modules", "recomputing " + module + " is not modelled",
-             "core_attn, mlp, moe, moe_act and shared_experts are");
+  if (s.megatron.local && std::ranges::count(s.megatron.recompute_modules, "layernorm") > 0)
+    refuse("--recompute-modules", "recomputing layernorm in the local spec is not modelled",
+           "use --transformer-impl transformer_engine");
   const std::string name(to_string(s.optimizer));
   const bool known = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw ||
                      s.optimizer == OptimizerKind::sgd ||

@@ -131,7 +131,7 @@ Bytes import_leftovers(const Job& job) {
 }
 
 // 32 MiB for compute capability 9, 10 and 12, else 8 MiB and 128 KiB. Blackwell's is Ampere's in
-// older releases: Megatron-LM's records on GB200 hold that much with torch 2.9.1 and 2.11.0.
+// older releases: Megatron-LM's records on GB200 hold that much with torch 2.10 and 2.11.
 Bytes cublas_workspace(const GpuSpec& gpu, Version torch) {
   constexpr Version kKnowsBlackwell{2, 12, 0};
   const int major = gpu.compute_major;

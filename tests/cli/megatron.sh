@@ -38,8 +38,8 @@ expect_out "stage 15"
 expect_out "the vocabulary is padded from"
 expect 0 fit --megatron-args "$files/deepseek.json" --gpu h100-80g --gpus 8
 expect_out "buffers"
-refuses 4 "recomputing layernorm is not modelled" --megatron-args "$files/deepseek.json" \
-  --gpu h100-80g --gpus 8 -- --recompute-modules layernorm
+refuses 4 "recomputing layernorm in the local spec is not modelled" --megatron-args "$files/llama3_8b.args" \
+  --gpu h100-80g --gpus 8 -- --transformer-impl local --recompute-granularity selective --recompute-modules layernorm
 refuses 4 "has no layers like gemma2's" gemma2-9b --framework megatron --gpu h100-80g
 
 # The busiest expert-parallel rank gets half of 2048 · 2 rows more. Of each its 8 layers keep the input

@@ -126,10 +126,9 @@ TEST_CASE("recomputing all keeps the inputs of layers alone") {
   Job job = gpt3_175b();
   job.strategy.recompute = Recompute::full;
   const Bytes one = predict(job).ranks[1].memory.activations;
-  // 7 micro-batches of 12 inputs, and one layer made again with its scores of 5·heads·s² bytes.
+  // 7 micro-batches of 12 inputs; the layer that is made again is transient.
   constexpr int64_t sbh = int64_t{2048} * 12288;
-  CHECK(one > Bytes(7 * 12 * 2 * sbh / 8));
-  CHECK(one < Bytes(7 * 12 * 2 * sbh / 8 + 34 * sbh / 8 + int64_t{5} * 12 * 2048 * 2048));
+  CHECK(one == Bytes(7 * 12 * 2 * sbh / 8));
   job.strategy.megatron.recompute_block = true;
   job.strategy.megatron.recompute_layers = 3;
   CHECK(predict(job).ranks[1].memory.activations > one);  // 3 of 12 layers

@@ -106,6 +106,8 @@ TEST_CASE("what is not modelled is refused by name") {
   CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("ZeRO stage 3"), Error);
   job = job_of(0);
   job.strategy.megatron.recompute_modules = {"core_attn", "layernorm"};
+  CHECK_NOTHROW(megatron::require_modelled(job));
+  job.strategy.megatron.local = true;
   CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("layernorm"), Error);
   job = job_of(0);
   job.strategy.megatron.distribute_saved_activations = true;

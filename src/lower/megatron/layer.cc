@@ -20,11 +20,17 @@ bool recomputes(const Walk& w, std::string_view module) {
   return s.megatron.recompute_modules.empty() && module == "core_attn";
 }
 
+mcore::DiscardedOutputs discarded(const Walk& w) {
+  return mcore::DiscardedOutputs(w.strategy().megatron.core >= Version{0, 17, 0});
+}
+
 Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Tensor& v) {
   const auto run = [q, k, v, options = w.attention, group = w.group] {
     return mcore::core_attention(q, k, v, options, group);
   };
-  return recomputes(w, "core_attn") ? checkpoint(w.session, {}, run) : run();
+  if (!recomputes(w, "core_attn")) return run();
+  for (const Tensor* x : {&q, &k, &v}) (*x)->storage->mark_kept(*x->operator->());
+  return checkpoint(w.session, {}, run);
 }
 
 namespace {
@@ -57,6 +63,47 @@ Tensor self_attention(Walk& w, const Params& p, const Tensor& hidden) {
   return out;
 }
 
+// A norm that is a module of its own.
+Tensor normed(Walk& w, const mcore::Norm& norm, const Tensor& x, mcore::DiscardedOutputs& again) {
+  if (!recomputes(w, "layernorm")) return mcore::norm(x, norm);
+  return again
+      .run(w.session, {x},
+           [norm](std::span<const Tensor> in) {
+             return std::vector<Tensor>{mcore::norm(in[0], norm)};
+           })
+      .front();
+}
+
+Tensor attention(Walk& w, const Params& p, const Tensor& hidden) {
+  if (w.row.attention.form != AttentionForm::latent) {
+    const Tensor out = self_attention(w, p, hidden);
+    return mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+  }
+  mcore::DiscardedOutputs again = discarded(w);
+  const Tensor x = normed(w, p.norm(w.row.before_attention), hidden, again);
+  Tensor out = latent_attention(w, p, x);
+  out = mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+  again.discard(out);
+  return out;
+}
+
+// MoELayer behind its norm.
+Tensor moe(Walk& w, const Params& p, const Tensor& hidden) {
+  mcore::DiscardedOutputs again = discarded(w);
+  const Tensor x = normed(w, p.norm(w.row.before_mlp), hidden, again);
+  const auto run = [&w, &p, x] { return experts(w, p, x); };
+  const Tensor out = recomputes(w, "moe") ? checkpoint(w.session, x, run) : run();
+  again.discard(out);
+  return out;
+}
+
+Tensor dense(Walk& w, const Params& p, const Tensor& hidden) {
+  const auto run = [&w, &p, norm = p.norm(w.row.before_mlp), hidden] {
+    return mlp(w, p, norm, w.row.mlp, hidden);
+  };
+  return recomputes(w, "mlp") ? checkpoint(w.session, hidden, run) : run();
+}
+
 }  // namespace
 
 Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow& names,
@@ -82,9 +129,7 @@ Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& give
   Tensor hidden = given;
   w.attention.padded = w.is_t5() && !kind.decoder;  // t5_spec.py, attn_mask_type
   {
-    Tensor out = w.row.attention.form == AttentionForm::latent ? latent_attention(w, p, hidden)
-                                                               : self_attention(w, p, hidden);
-    out = mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+    const Tensor out = attention(w, p, hidden);
     hidden = mcore::bias_dropout_add(out, p.find(w.row.attention.o, "bias"), hidden, p_hidden);
   }
   if (kind.decoder) {
@@ -92,12 +137,7 @@ Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& give
     out = mcore::row_linear(out, p.get(kCrossOutput), w.group);
     hidden = mcore::bias_dropout_add(out, p.find(kCrossOutput, "bias"), hidden, p_hidden);
   }
-  const mcore::Norm norm = p.norm(w.row.before_mlp);
-  const auto second = [&w, &p, &kind, norm, hidden] {
-    return kind.moe ? experts(w, p, mcore::norm(hidden, norm)) : mlp(w, p, norm, w.row.mlp, hidden);
-  };
-  const bool again = recomputes(w, kind.moe ? "moe" : "mlp");
-  const Tensor out = again ? checkpoint(w.session, {}, second) : second();
+  const Tensor out = kind.moe ? moe(w, p, hidden) : dense(w, p, hidden);
   const Tensor bias = kind.moe ? Tensor() : p.find(w.row.mlp.down, "bias");
   return mcore::bias_dropout_add(out, bias, hidden, p_hidden);
 }

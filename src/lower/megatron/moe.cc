@@ -83,14 +83,21 @@ Tensor run_experts(const Walk& w, const Params& p, const Tensor& rows,
   const std::vector<Tensor> up_bias = p.all(prefix + std::string(names.gate_up) + "_bias");
   const auto count = static_cast<int64_t>(up.size());
   const auto act = [&w](const Tensor& x, const Tensor& bias, const Tensor& weights) {
-    if (!recomputes(w, "moe_act")) return weighted_activation(w, x, bias, weights);
-    return checkpoint(w.session, x,
-                      [&w, x, bias, weights] { return weighted_activation(w, x, bias, weights); });
+    return weighted_activation(w, x, bias, weights);
   };
   if (w.strategy().megatron.grouped_gemm) {
-    Tensor x = mcore::grouped_linear(rows, up, w.group);
-    x = act(x, up_bias.empty() ? Tensor() : up_bias.front(), probabilities);
-    return mcore::grouped_linear(x, down, w.group);
+    const Tensor x = mcore::grouped_linear(rows, up, w.group);
+    const Tensor bias = up_bias.empty() ? Tensor() : up_bias.front();
+    if (!recomputes(w, "moe_act"))
+      return mcore::grouped_linear(act(x, bias, probabilities), down, w.group);
+    mcore::DiscardedOutputs again = discarded(w);
+    const auto run = [act, bias](std::span<const Tensor> in) {
+      return std::vector<Tensor>{act(in[0], bias, in[1])};
+    };
+    const Tensor y = again.run(w.session, {x, probabilities}, run).front();
+    const Tensor out = mcore::grouped_linear(y, down, w.group);
+    again.discard(out);
+    return out;
   }
   mcore::Group alone = w.group;
   alone.size = 1;  // the dispatcher has done the communication

@@ -7,6 +7,7 @@
 #include "memplan/job.h"
 #include "ops/aten/session.h"
 #include "ops/mcore/attention.h"
+#include "ops/mcore/checkpoint.h"
 #include "ops/mcore/linear.h"
 
 namespace memplan::megatron {
@@ -37,8 +38,8 @@ Walk make_walk(aten::Session& session, const Job& job, int64_t* buffer);
 
 /// LanguageModelEmbedding: tokens [b, s] -> [s, b, h].
 Tensor embed(Walk& w, const Params& p, const Tensor& tokens);
-/// MLASelfAttention behind its norm, without its output projection: [s, b, nh·dv].
-Tensor latent_attention(Walk& w, const Params& p, const Tensor& hidden);
+/// MLASelfAttention of what its norm gives, without its output projection: [s, b, nh·dv].
+Tensor latent_attention(Walk& w, const Params& p, const Tensor& x);
 /// CrossAttention of a decoder layer behind its norm, without its output projection.
 Tensor cross_attention(Walk& w, const Params& p, const Tensor& hidden);
 /// What --recompute-modules' core_attn runs again.
@@ -48,6 +49,8 @@ Tensor experts(Walk& w, const Params& p, const Tensor& hidden);
 /// MLP whose first linear layer holds the norm before it, or (`norm` without a weight) none.
 Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow& names,
            const Tensor& hidden);
+/// A module whose outputs are dropped and made again, as this release of Megatron-core does it.
+mcore::DiscardedOutputs discarded(const Walk& w);
 /// Whether --recompute-modules names the module, "core_attn" where it names none.
 bool recomputes(const Walk& w, std::string_view module);
 /// TransformerLayer.

@@ -73,7 +73,9 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
   }
   // A leaf is kept as itself, whatever storage it has later; a second forward keeps a detached one.
   slot_->value = x->leaf && !session.recomputing ? x : x.detach();
-  x->storage->mark_kept(*x.operator->());
+  // What is made again was not kept. torch.compile may do without it, so there it counts as such.
+  const bool again = session.recomputing || session.running_again;
+  if (!again || session.ledger.compiled != 0) x->storage->mark_kept(*x.operator->());
   if (reader == ReadBy::kernel || session.ledger.compiled == 0) x->storage->mark_operand();
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
@@ -169,17 +171,25 @@ class Engine {
  public:
   Engine(Session& session, bool retain_graph) : session_(session), retain_graph_(retain_graph) {}
 
-  void run(const Tensor& loss, const Tensor& gradient) {
+  void run(std::span<const Tensor> tensors, std::span<const Tensor> gradients) {
     const bool grad = std::exchange(session_.grad_enabled, false);
-    const Ref<Node> root = loss->grad_fn;
-    count(root.get());
+    std::vector<Ref<Node>> roots;
+    std::vector<Tensor> starts;  // Engine::execute holds them to the end.
+    for (const Tensor& x : tensors) {
+      roots.push_back(x->grad_fn);
+      if (!x->grad_fn->seen) count(x->grad_fn.get());
+    }
     for (Node* node : reached_) node->buffer.resize(static_cast<size_t>(node->outputs));
-    // Engine::execute holds it to the end.
-    const Tensor start = gradient
-                             ? to(gradient, loss.dtype())
-                             : make(session_, "aten.ones_like.default", loss.sizes(), loss.dtype());
-    root->buffer[static_cast<size_t>(loss->output)] = start;
-    push(root.get());
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const Tensor& x = tensors[i];
+      starts.push_back(gradients[i]
+                           ? to(gradients[i], x.dtype())
+                           : make(session_, "aten.ones_like.default", x.sizes(), x.dtype()));
+      roots[i]->buffer[static_cast<size_t>(x->output)] = starts.back();
+    }
+    for (const Ref<Node>& root : roots)
+      if (root->waiting == 0 && std::find(ready_.begin(), ready_.end(), root.get()) == ready_.end())
+        push(root.get());
     while (!ready_.empty()) {
       std::pop_heap(ready_.begin(), ready_.end(), later);
       Node* node = ready_.back();
@@ -341,7 +351,18 @@ void run_backward(Session& session, Tensor loss, const Tensor& gradient, bool re
   if (!loss->grad_fn)
     throw Error(ErrorKind::bad_input, "--framework", "nothing that the loss depends on is trained",
                 "train some parameters, or use --forward-only with --framework textbook");
-  Engine(session, retain_graph).run(loss, gradient);
+  Engine(session, retain_graph).run(std::span(&loss, 1), std::span(&gradient, 1));
+}
+
+void run_backward(Session& session, std::span<const Tensor> tensors,
+                  std::span<const Tensor> gradients) {
+  std::vector<Tensor> reached, given;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (!gradients[i] || !tensors[i]->grad_fn) continue;
+    reached.push_back(tensors[i]);
+    given.push_back(gradients[i]);
+  }
+  if (!reached.empty()) Engine(session, false).run(reached, given);
 }
 
 Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body) {

@@ -83,6 +83,10 @@ Tensor before_gradient_of(const Tensor& x, std::function<void()> hook);
 void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
                   bool retain_graph = false);
 
+/// torch.autograd.backward(tensors, gradients): a tensor whose gradient is empty is left out.
+void run_backward(Session& session, std::span<const Tensor> tensors,
+                  std::span<const Tensor> gradients);
+
 /// Runs `body` as torch.utils.checkpoint(use_reentrant=False) does. The body must be callable
 /// twice; it holds what the checkpoint's arguments and closure hold, `input` among them where it
 /// lives for nothing else.

@@ -85,6 +85,7 @@ class Session {
   std::unique_ptr<Offloading> offloading;  ///< torchtune's, where the job offloads
   Ref<CheckpointFrame> packing;            ///< forward of a checkpoint runs
   Ref<CheckpointFrame> recomputing;        ///< forward of a checkpoint runs again
+  bool running_again = false;              ///< the same of a module whose outputs were dropped
   /// Run when the backward ends, before its own gradient goes (Variable._execution_engine's
   /// queue_callback).
   std::vector<std::function<void()>> backward_callbacks;

@@ -36,15 +36,31 @@ Storage::Storage(Session& owner, int64_t size) : session(&owner), bytes(size) {
   stretch = session->stretch;
 }
 
-Storage::~Storage() {
+int64_t Storage::counted_bytes() const {
+  return session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies);
+}
+
+void Storage::release() {
   Ledger& ledger = session->ledger;
-  if (op.empty()) ledger.forget_name(&op);
-  if (kept) session->forget_kept(*this);
-  const int64_t all = session->rounded(bytes) * (ledger.repeating() ? 1 : copies);
+  const int64_t all = counted_bytes();
   ledger.free(all);
-  if (kept) ledger.count_kept(-all);
-  if (operand) ledger.count_operand(-all);
-  if (gradient) ledger.count_gradient(-all);
+  if (std::exchange(kept, false)) {
+    session->forget_kept(*this);
+    ledger.count_kept(-all);
+  }
+  if (std::exchange(operand, false)) ledger.count_operand(-all);
+  if (std::exchange(gradient, false)) ledger.count_gradient(-all);
+  bytes = 0;
+}
+
+void Storage::restore(int64_t size) {
+  bytes = size;
+  session->ledger.add(counted_bytes());
+}
+
+Storage::~Storage() {
+  if (op.empty()) session->ledger.forget_name(&op);
+  release();
 }
 
 void Storage::mark_kept(const TensorData& as) {
@@ -53,14 +69,13 @@ void Storage::mark_kept(const TensorData& as) {
   sizes = as.sizes;
   dtype = as.dtype;
   session->add_kept(*this);
-  session->ledger.count_kept(session->rounded(bytes) * (session->ledger.repeating() ? 1 : copies));
+  session->ledger.count_kept(counted_bytes());
 }
 
 void Storage::mark_operand() {
   if (!kept || operand) return;
   operand = true;
-  session->ledger.count_operand(session->rounded(bytes) *
-                                (session->ledger.repeating() ? 1 : copies));
+  session->ledger.count_operand(counted_bytes());
 }
 
 void Storage::mark_gradient(int64_t equal) {

@@ -93,6 +93,17 @@ struct Storage {
   void mark_kept(const TensorData& as);
   void mark_operand();  ///< of something kept
   void mark_gradient(int64_t copies);
+
+  /// untyped_storage().resize_(0): its bytes are gone, whoever holds it.
+  void release();
+  /// Bytes of its own again.
+  void restore(int64_t size);
+  /// Those of another storage from now on, which it keeps alive.
+  void share(Ref<Storage> other) { shared_ = std::move(other); }
+
+ private:
+  int64_t counted_bytes() const;
+  Ref<Storage> shared_;
 };
 
 /// Equal tensors that autograd keeps.
