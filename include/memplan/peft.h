@@ -74,6 +74,7 @@ enum class PeftKind : uint8_t {
   litgpt_adapter,
   litgpt_adapter_v2,
   torchtune_lora,  ///< torchtune/modules/peft/lora.py
+  bridge_lora,     ///< NVIDIA-NeMo/Megatron-Bridge, src/megatron/bridge/peft/lora.py
 };
 
 /// A whole number that only some methods have. Flags are 0 or 1, choices count the words of their

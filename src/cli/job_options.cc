@@ -304,7 +304,9 @@ class Builder : private JobDraft {
     std::string list;
     for (const std::string& target : peft.targets) list += (list.empty() ? "" : ", ") + target;
     const std::string name = peft.kind == PeftKind::lora ? "LoRA beside" : "PEFT on";
-    assume(name + " " + list + ", as peft chooses for this family");
+    assume(name + " " + list + ", as " +
+           (peft.kind == PeftKind::bridge_lora ? "Megatron-Bridge does"
+                                               : "peft chooses for this family"));
   }
 
   // What a named preset brings along.

@@ -142,6 +142,8 @@ class Ranks {
   // them: one of each shape, for good (Transformer Engine, pytorch/module/base.py,
   // get_dummy_wgrad).
   Bytes stand_ins(int64_t stage) const {
+    // Adapters are Megatron-core's own layers, and what is frozen has no gradients.
+    if (s_.peft.kind != PeftKind::none) return Bytes(0);
     if (!s_.megatron.gradient_accumulation_fusion || !s_.training) return Bytes(0);
     const FamilyRow row = family_row(job_.model);
     const bool tied_here = s_.pp == 1 && job_.model.tie_embeddings;
@@ -177,8 +179,24 @@ class Ranks {
       for (int64_t i = 0; i < run.count; ++i) {
         if (chunk != nullptr && !holds(*chunk, run, run.first_layer + i)) continue;
         for (const RankParam& p : rank_params(block(run.block).graph, job_, 1))
-          for (int64_t copy = 0; copy < p.experts; ++copy)
+          for (int64_t copy = 0; p.trainable && copy < p.experts; ++copy)
             out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(p.sizes.elements());
+      }
+    return out;
+  }
+
+  struct Frozen {
+    int64_t elements = 0;
+    Bytes bytes;
+  };
+  Frozen frozen(int64_t stage) const {
+    Frozen out;
+    for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
+      for (const RankParam& p : rank_params(block(run.block).graph, job_, run.count)) {
+        if (p.trainable) continue;
+        const int64_t tensors = checked_mul(p.experts, p.copies);
+        out.elements = checked_add(out.elements, checked_mul(tensors, p.sizes.elements()));
+        out.bytes += tensors * weight_block(s_, p.sizes.elements());
       }
     return out;
   }
@@ -200,8 +218,14 @@ class Ranks {
     for (const BufferGroup& group : groups)
       for (int64_t n : group.elements)
         out.states.parameters = checked_add(out.states.parameters, n);
-    const StateMemory states = state_memory(job_, groups);
+    StateMemory states = state_memory(job_, groups);
     out.states.trainable = out.states.parameters;
+    const Frozen kept = frozen(stage);
+    out.states.parameters = checked_add(out.states.parameters, kept.elements);
+    states.weights += kept.bytes;
+    if (kept.elements > 0)
+      states.lines.push_back(
+          {Holder::weights, "frozen weights", kept.bytes, {}, "core/tensor_parallel/layers.py"});
     out.states.weights = states.weights;
     out.states.gradients = states.gradients;
     out.states.optimizer = states.optimizer;
@@ -231,7 +255,7 @@ class Ranks {
     for (size_t i = 0; i < top.in_flight.size(); ++i)
       add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
     sort_kept_tensors(out.largest);
-    start(out, initialisation(stage, own), states.made_by_step);
+    start(out, kept.bytes + initialisation(stage, own), states.made_by_step);
     return out;
   }
 

@@ -103,7 +103,8 @@ class Rules {
       add(fmt::format("elements over {}", p.group == ParamGroup::expert && s_.ep > 1
                                               ? "expert data parallel"
                                               : "data parallel"));
-    return cut.empty() ? "whole" : cut;
+    if (cut.empty()) cut = "whole";
+    return p.trainable ? cut : cut + ", frozen";
   }
 
   const Job& job_;

@@ -192,6 +192,8 @@ std::string_view targets_of(PeftKind kind, std::string_view family) {
       return "query+value";
     case PeftKind::torchtune_lora:  // recipes/configs/llama3_2/3B_lora_single_device.yaml, 0.4
       return "q_proj+v_proj+output_proj+w1+w2+w3";
+    case PeftKind::bridge_lora:  // peft/lora.py, target_modules
+      return "linear_qkv+linear_proj+linear_fc1+linear_fc2";
     default:
       return find_row(kLora, family);
   }

@@ -234,6 +234,7 @@ const std::vector<NameRow<PeftKind>>& names_of<PeftKind>() {
       {PeftKind::litgpt_adapter_v2, "litgpt-adapter-v2",
        "the same, with trained norms and a bias and scale for each linear layer"},
       {PeftKind::torchtune_lora, "torchtune-lora", "torchtune's LoRALinear"},
+      {PeftKind::bridge_lora, "bridge-lora", "Megatron-Bridge's, over tensor-parallel layers"},
   };
   return rows;
 }

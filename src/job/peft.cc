@@ -230,6 +230,12 @@ const std::vector<PeftMethodRow>& peft_methods() {
        .alpha_key = "lora_alpha",
        .alpha = 16,
        .dropout_key = "lora_dropout"},
+      {.kind = K::bridge_lora,
+       .rank_key = "dim",
+       .rank = 32,
+       .alpha_key = "alpha",
+       .alpha = 32,
+       .dropout_key = "dropout"},
   };
   return rows;
 }

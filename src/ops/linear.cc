@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "memplan/error.h"
 #include "ops/peft.h"
 #include "ops/pointwise.h"
 
@@ -61,6 +62,29 @@ TensorId low_rank(Graph& g, TensorId x, TensorId y, const Linear& spec, size_t f
   return add(g, y, high, "LoRA sum");
 }
 
+// The adapter's two matrices: A's rows, or beside a row-parallel layer its columns, and B's rows
+// are divided (Megatron-Bridge, peft/utils.py, ParallelLinearAdapter).
+void divide_bridge_adapter(Graph& g, const Linear& spec, size_t first) {
+  const int64_t tp = g.context.tp;
+  if (tp == 1) return;
+  const bool row = spec.cut == Cut::dim1;
+  Param &a = g.params[first], &b = g.params[first + 1];
+  const auto divide = [&](Param& p, Cut cut, int64_t size, const char* what) {
+    if (size % tp != 0)
+      throw Error(ErrorKind::bad_input, "--peft",
+                  spec.name + ": " + what + " " + std::to_string(size) +
+                      " does not divide by tensor parallel " + std::to_string(tp),
+                  "give a multiple of it");
+    p.cut = cut;
+    p.parts = tp;
+  };
+  if (row)
+    divide(a, Cut::dim1, spec.in, "its input of");
+  else
+    divide(a, Cut::dim0, a.shape[0], "the rank");
+  divide(b, Cut::dim0, spec.out, "its output of");
+}
+
 }  // namespace
 
 Param make_param(std::string name, std::initializer_list<int64_t> shape, Cut cut, int64_t parts) {
@@ -103,6 +127,7 @@ TensorId linear(Graph& g, TensorId x, const Linear& spec) {
                  .fused = spec.fused}))
     return y;
   g.tensors[static_cast<size_t>(y)].requires_grad |= g.context.training;
+  if (g.context.peft->kind == PeftKind::bridge_lora) divide_bridge_adapter(g, spec, first);
   return low_rank(g, x, y, spec, first, in, out);
 }
 

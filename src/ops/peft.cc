@@ -67,6 +67,7 @@ constexpr auto kMethods = std::to_array<MethodRow>({
     {K::litgpt_lora, kLinear, p::litgpt_lora},
     {K::litgpt_adapter_v2, kLinear, p::litgpt_adapter_v2},
     {K::torchtune_lora, kLinear, p::torchtune_lora},
+    {K::bridge_lora, kLinear, p::bridge_lora},
 });
 
 const MethodRow* find_method(PeftKind kind) {

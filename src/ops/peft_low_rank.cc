@@ -107,6 +107,12 @@ void torchtune_lora(PeftSite& s) {
   s.add("lora_b.weight", {s.out, s.rank}).dtype.reset();
 }
 
+// Megatron-Bridge, peft/utils.py, ParallelLinearAdapter: in the dtype of the model.
+void bridge_lora(PeftSite& s) {
+  s.add("adapter.linear_in.weight", {s.rank, s.in}).dtype.reset();
+  s.add("adapter.linear_out.weight", {s.out, s.rank}).dtype.reset();
+}
+
 void adalora(PeftSite& s) {
   s.add("lora_A.default", {s.rank, s.in});
   s.add("lora_B.default", {s.out, s.rank});

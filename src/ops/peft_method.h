@@ -58,6 +58,7 @@ namespace peft_parameters {
 void lora(PeftSite& s);
 void litgpt_lora(PeftSite& s);
 void torchtune_lora(PeftSite& s);
+void bridge_lora(PeftSite& s);
 void adalora(PeftSite& s);
 void loha(PeftSite& s);
 void lokr(PeftSite& s);

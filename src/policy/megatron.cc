@@ -134,6 +134,10 @@ int64_t buffer_elements(const Strategy& s, const BufferGroup& group) {
   return rounded(at, multiple);
 }
 
+Bytes weight_block(const Strategy& s, int64_t elements) {
+  return block(elements, s.precision.weight);
+}
+
 StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups) {
   StateMemory out;
   for (const BufferGroup& group : groups)
@@ -186,6 +190,36 @@ std::vector<LedgerLine> workspaces(const Job& job) {
   return out;
 }
 
+namespace {
+
+void require_adapters(const Job& job) {
+  const Strategy& s = job.strategy;
+  const auto refuse = [](std::string problem, const char* hint) {
+    throw Error(ErrorKind::not_modelled, "--peft", std::move(problem), hint);
+  };
+  if (s.peft.kind == PeftKind::none) return;
+  if (s.peft.kind != PeftKind::bridge_lora)
+    refuse(std::string(to_string(s.peft.kind)) + " in Megatron-core is not modelled",
+           "use bridge-lora, Megatron-Bridge's LoRA, or --framework textbook");
+  if (s.megatron.local)
+    refuse("adapters beside layers of the local spec are not modelled",
+           "use --transformer-impl transformer_engine");
+  if (job.model.head != ModelHead::causal_lm)
+    refuse("adapters in T5Model are not modelled", "use --framework textbook");
+  constexpr std::string_view kModules[] = {"linear_qkv", "linear_proj", "linear_fc1", "linear_fc2"};
+  const bool moe = job.model.moe.experts > 0;
+  for (const std::string& target : s.peft.targets) {
+    if (std::ranges::find(kModules, target) == std::end(kModules))
+      refuse("Megatron-Bridge's LoRA on " + target + " is not modelled",
+             "linear_qkv, linear_proj, linear_fc1 and linear_fc2 are");
+    if (moe && target.starts_with("linear_fc"))
+      refuse("adapters on experts, which " + target + " names, are not modelled",
+             "use targets=linear_qkv+linear_proj");
+  }
+}
+
+}  // namespace
+
 void require_modelled(const Job& job) {
   const Strategy& s = job.strategy;
   const auto refuse = [](const char* where, std::string problem, const char* hint) {
@@ -234,8 +268,7 @@ void require_modelled(const Job& job) {
                      s.optimizer == OptimizerKind::sgd_momentum;
   if (!known)
     refuse("--optimizer", name + " of Megatron-core is not modelled", "use --optimizer adam");
-  if (s.peft.kind != PeftKind::none)
-    refuse("--peft", "adapters in Megatron-core are not modelled", "use --framework textbook");
+  require_adapters(job);
   if (s.zero > 1)
     refuse("--zero", fmt::format("Megatron-core has no ZeRO stage {}", s.zero),
            "its distributed optimizer is --zero 1");

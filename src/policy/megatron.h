@@ -27,6 +27,9 @@ struct StateMemory {
 };
 StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups);
 
+/// A weight of so many elements, as the allocator hands it out.
+Bytes weight_block(const Strategy& strategy, int64_t elements);
+
 /// The most that is allocated until the first step, when a rank's buffers are made one after the
 /// other: chunk by chunk, experts last. With the distributed optimizer a buffer's parameters move
 /// into it only once it and its gradients' are there (core/distributed/param_and_grad_buffer.py).

@@ -40,6 +40,12 @@ expect 0 fit --megatron-args "$files/deepseek.json" --gpu h100-80g --gpus 8
 expect_out "buffers"
 refuses 4 "recomputing layernorm in the local spec is not modelled" --megatron-args "$files/llama3_8b.args" \
   --gpu h100-80g --gpus 8 -- --transformer-impl local --recompute-granularity selective --recompute-modules layernorm
+# Adapters beside the linear layers of Megatron-core, which its tensor parallelism divides.
+expect 0 fit llama3.1-8b --framework megatron --gpu h100-80g --gpus 4 --tp 2 --peft bridge-lora:r=16 --explain
+expect_out "16 × 4096"
+expect_out "dim 0 over tp 2, frozen"
+expect_out "Megatron-Bridge"
+refuses 4 "lora in Megatron-core is not modelled" llama3.1-8b --framework megatron --gpu h100-80g --peft lora
 refuses 4 "has no layers like gemma2's" gemma2-9b --framework megatron --gpu h100-80g
 
 # The busiest expert-parallel rank gets half of 2048 · 2 rows more. Of each its 8 layers keep the input

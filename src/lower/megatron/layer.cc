@@ -1,11 +1,13 @@
 // TransformerLayer with SelfAttention and MLP
 // (core/transformer/{transformer_layer,attention,mlp}.py, 0.18).
+#include "lower/megatron/adapter.h"
 #include "lower/megatron/t5_blocks.h"
 #include "lower/megatron/walk.h"
 #include "memplan/error.h"
 #include "ops/aten/autograd.h"
 #include "ops/aten/ops.h"
 #include "ops/mcore/pointwise.h"
+#include "ops/mcore/routing.h"
 
 namespace memplan::megatron {
 
@@ -42,6 +44,29 @@ Tensor rope(const Walk& w, const Tensor& x) {
   return mcore::plain_rope(x, x.size(-1) * percent / 100);
 }
 
+// A column-parallel layer that holds the norm before it, with its adapter.
+Tensor normed_linear(const Walk& w, const Params& p, const mcore::Norm& norm,
+                     std::string_view module, const Tensor& bias, const Tensor& x) {
+  if (!is_adapted(p, module))
+    return mcore::norm_column_linear(x, norm, p.get(module), bias, w.group);
+  Tensor normed;
+  const Tensor y = mcore::norm_column_linear(x, norm, p.get(module), bias, w.group, &normed);
+  return with_column_adapter(w, p, module, normed, y);
+}
+
+// A column-parallel layer by itself: the adapter reads what all ranks have.
+Tensor plain_linear(const Walk& w, const Params& p, std::string_view module, const Tensor& x) {
+  const Tensor y = mcore::column_linear(x, p.get(module), {}, w.group);
+  if (!is_adapted(p, module)) return y;
+  const Tensor whole = mcore::gather_rows(x, w.group.gathers() ? w.group.size : 1);
+  return with_column_adapter(w, p, module, whole, y);
+}
+
+Tensor output_linear(const Walk& w, const Params& p, std::string_view module, const Tensor& x) {
+  const Tensor y = mcore::row_linear(x, p.get(module), w.group);
+  return is_adapted(p, module) ? with_row_adapter(w, p, module, x, y) : y;
+}
+
 Tensor self_attention(Walk& w, const Params& p, const Tensor& hidden) {
   const AttentionRow& row = w.row.attention;
   const ModelSpec& model = w.model();
@@ -49,8 +74,8 @@ Tensor self_attention(Walk& w, const Params& p, const Tensor& hidden) {
   const int64_t kv_heads = std::max<int64_t>(1, model.kv_heads / w.group.size);
   mcore::Heads qkv;
   {
-    const Tensor mixed = mcore::norm_column_linear(
-        hidden, p.norm(w.row.before_attention), p.get(row.qkv), p.find(row.qkv, "bias"), w.group);
+    const Tensor mixed = normed_linear(w, p, p.norm(w.row.before_attention), row.qkv,
+                                       p.find(row.qkv, "bias"), hidden);
     qkv = mcore::split_heads(mixed, heads, kv_heads, model.head_dim);
   }
   if (model.qk_norm) {
@@ -77,12 +102,12 @@ Tensor normed(Walk& w, const mcore::Norm& norm, const Tensor& x, mcore::Discarde
 Tensor attention(Walk& w, const Params& p, const Tensor& hidden) {
   if (w.row.attention.form != AttentionForm::latent) {
     const Tensor out = self_attention(w, p, hidden);
-    return mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+    return output_linear(w, p, w.row.attention.o, out);
   }
   mcore::DiscardedOutputs again = discarded(w);
   const Tensor x = normed(w, p.norm(w.row.before_attention), hidden, again);
   Tensor out = latent_attention(w, p, x);
-  out = mcore::row_linear(out, p.get(w.row.attention.o), w.group);
+  out = output_linear(w, p, w.row.attention.o, out);
   again.discard(out);
   return out;
 }
@@ -110,10 +135,9 @@ Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow
            const Tensor& hidden) {
   const ModelSpec& model = w.model();
   const std::string_view first = model.gated_mlp ? names.gate_up : names.up;
-  const Tensor weight = p.get(first);
   const Tensor bias = p.find(first, "bias");
-  Tensor x = norm.weight ? mcore::norm_column_linear(hidden, norm, weight, {}, w.group)
-                         : mcore::column_linear(hidden, weight, {}, w.group);
+  Tensor x = norm.weight ? normed_linear(w, p, norm, first, {}, hidden)
+                         : plain_linear(w, p, first, hidden);
   // mlp.py: bias_gelu_impl wants a bias, bias_swiglu_impl does not; squared ReLU is compiled.
   const bool fused = (w.strategy().megatron.bias_activation_fusion &&
                       ((model.activation == "gelu" && !model.gated_mlp && bias) ||
@@ -121,7 +145,7 @@ Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow
                      model.activation == "relu2";
   x = fused ? mcore::bias_activation(x, bias, model.gated_mlp)
             : mcore::plain_activation(x, bias, model.gated_mlp, model.activation);
-  return mcore::row_linear(x, p.get(names.down), w.group);
+  return output_linear(w, p, names.down, x);
 }
 
 Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& given) {

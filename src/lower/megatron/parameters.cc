@@ -25,7 +25,7 @@ RankParam expert_param(const Param& p, const Strategy& s, int64_t copies) {
   for (int i = 1; i < p.dims; ++i) sizes[i - 1] = p.shape[static_cast<size_t>(i)];
   const int cut = p.cut == Cut::dim1 ? 0 : p.cut == Cut::dim2 ? 1 : -1;
   if (cut >= 0) sizes[cut] = ceil_div(sizes[cut], expert_tp(s));
-  return {p.name, sizes, ParamGroup::expert, local, copies};
+  return {p.name, sizes, ParamGroup::expert, local, copies, p.trainable};
 }
 
 }  // namespace
@@ -39,7 +39,7 @@ std::vector<RankParam> rank_params(const Graph& graph, const Job& job, int64_t c
     }
     const auto local = p.local_shape();
     out.push_back({p.name, Shape(std::span(local.data(), static_cast<size_t>(p.dims))),
-                   ParamGroup::dense, 1, copies});
+                   ParamGroup::dense, 1, copies, p.trainable});
   }
   return out;
 }
@@ -64,7 +64,7 @@ Params::Params(aten::Session& session, const Graph& graph, const Job& job, int64
 }
 
 void Params::add(aten::Session& session, const Strategy& s, const RankParam& p) {
-  aten::Leaf& leaf = session.leaf(p.sizes, s.precision.weight, s.training, p.copies);
+  aten::Leaf& leaf = session.leaf(p.sizes, s.precision.weight, s.training && p.trainable, p.copies);
   // DistributedDataParallel's hook adds the gradient to main_grad and drops it
   // (core/distributed/distributed_data_parallel.py, _make_backward_post_hook).
   leaf.spend = {aten::Spend::When::accumulated, 0, "aten.add_.Tensor"};

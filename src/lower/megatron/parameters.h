@@ -17,6 +17,7 @@ struct RankParam {
   ParamGroup group = ParamGroup::dense;
   int64_t experts = 1;  ///< tensors of this kind, one for each local expert
   int64_t copies = 1;   ///< of all that
+  bool trainable = true;
 };
 
 /// The parameters of a block in the order its modules register them, experts apart.

@@ -104,36 +104,49 @@ Tensor norm(const Tensor& x, const Norm& norm) {
 }
 
 Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weight,
-                          const Tensor& bias, const Group& group) {
+                          const Tensor& bias, const Group& group, Tensor* normed) {
   if (group.local) return column_linear(norm(x, given), weight, bias, group);
   Session& session = x.session();
   const NormOutput made = run_norm(x, given);
   Tensor total = whole_input(made.y, group);
   Tensor out = make(session, kGemm, with_last(total.sizes(), weight.size(0)), x.dtype());
+  if (normed != nullptr) *normed = total;
   total.reset();
   if (!tracks({&x, &weight})) return out;
-  Saved kx(x), ky(made.y, ReadBy::kernel), kr(made.rstd), km;
+  Saved kx(x), ky, kr(made.rstd), km;
+  if (weight.requires_grad() || normed != nullptr) ky = Saved(made.y, ReadBy::kernel);
   if (made.mean) km = Saved(made.mean);
-  record({&out}, {&x, &given.weight, &given.bias, &weight, &bias},
-         [kx, ky, kr, km, given, weight, bias, group](Grads& g) mutable {
-           const Tensor input = kx.get();
-           InputGradient dx;
-           {
-             const Tensor y = ky.get();
-             const Tensor all = whole_input(y, group);
-             dx = column_dgrad(g.in(), weight, group);
-             if (g.wants(3)) g.set(3, weight_gradient(weight, group));
-             if (bias) g.set(4, make(g.session(), kGemm, bias.sizes(), bias.dtype()));
-           }
-           ky = {};  // clear_tensor_data
-           norm_backward(g, input, given);
-         });
+  std::vector<Tensor> outputs{out};
+  if (normed != nullptr)
+    outputs.push_back(*normed = alias(*normed, normed->sizes(), normed->strides()));
+  record(
+      std::span(outputs), std::vector<Tensor>{x, given.weight, given.bias, weight, bias},
+      [kx, ky, kr, km, given, weight, bias, group, returns = normed != nullptr](Grads& g) mutable {
+        const Tensor input = kx.get();
+        InputGradient dx;
+        {
+          Tensor y, all;
+          if (weight.requires_grad()) {
+            y = ky.get();
+            all = whole_input(y, group);
+          }
+          dx = column_dgrad(g.in(), weight, group);
+          if (returns && g.in(1))
+            dx.own = make(g.session(), "aten.add.Tensor", input.sizes(), input.dtype());
+          if (g.wants(3)) g.set(3, weight_gradient(weight, group));
+          if (g.wants(4)) g.set(4, make(g.session(), kGemm, bias.sizes(), bias.dtype()));
+        }
+        ky = {};  // clear_tensor_data
+        norm_backward(g, input, given);
+      });
   return out;
 }
 
 Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Group& group) {
-  Tensor total = whole_input(x, group);
+  // linear_with_frozen_weight gathers into a tensor of its own.
+  const bool own = !weight.requires_grad() && group.gathers();
+  Tensor total = own ? all_gather(x, group) : whole_input(x, group);
   Tensor out =
       make(x.session(), "aten.mm.default", with_last(total.sizes(), weight.size(0)), x.dtype());
   total.reset();
@@ -143,13 +156,17 @@ Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
     out = make(x.session(), "aten.add.Tensor", product.sizes(), product.dtype());
   }
   if (!tracks({&x, &weight})) return out;
-  const Saved kx(x, ReadBy::kernel);
+  Saved kx;  // a frozen layer keeps none
+  if (weight.requires_grad()) kx = Saved(x, ReadBy::kernel);
   record({&out}, {&x, &weight, &bias}, [=](Grads& g) {
-    const Tensor input = kx.get();
-    const Tensor all = whole_input(input, group);
+    Tensor input, all;
+    if (weight.requires_grad()) {
+      input = kx.get();
+      all = whole_input(input, group);
+    }
     const InputGradient dx = column_dgrad(g.in(), weight, group);
     if (g.wants(1)) g.set(1, weight_gradient(weight, group));
-    if (bias) g.set(2, make(g.session(), "aten.sum.dim_IntList", bias.sizes(), bias.dtype()));
+    if (g.wants(2)) g.set(2, make(g.session(), "aten.sum.dim_IntList", bias.sizes(), bias.dtype()));
     g.set(0, dx.own);
   });
   return out;
@@ -159,14 +176,17 @@ Tensor row_linear(const Tensor& x, const Tensor& weight, const Group& group) {
   Tensor out = make(x.session(), kGemm, with_last(x.sizes(), weight.size(0)), x.dtype());
   if (group.gathers()) out = reduce_scatter(out, group);
   if (!tracks({&x, &weight})) return out;
-  const Saved kx(x, ReadBy::kernel);
-  record({&out}, {&x, &weight}, [=](Grads& g) {
-    const Tensor input = kx.get();
-    const Tensor grad = group.gathers() ? all_gather(g.in(), group) : g.in();
-    Tensor dx = make(g.session(), kGemm, input.sizes(), input.dtype());
-    if (g.wants(1)) g.set(1, weight_gradient(weight, group));
-    g.set(0, std::move(dx));
-  });
+  Saved kx;
+  if (weight.requires_grad()) kx = Saved(x, ReadBy::kernel);
+  record({&out}, {&x, &weight},
+         [kx, weight, group, sizes = x.sizes(), dtype = x.dtype()](Grads& g) {
+           Tensor input;
+           if (weight.requires_grad()) input = kx.get();
+           const Tensor grad = group.gathers() ? all_gather(g.in(), group) : g.in();
+           Tensor dx = make(g.session(), kGemm, sizes, dtype);
+           if (g.wants(1)) g.set(1, weight_gradient(weight, group));
+           g.set(0, std::move(dx));
+         });
   return out;
 }
 

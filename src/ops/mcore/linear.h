@@ -39,9 +39,10 @@ Tensor reduce_scatter(const Tensor& x, const Group& group);
 Tensor norm(const Tensor& x, const Norm& norm);
 
 /// TELayerNormColumnParallelLinear, or, of the local spec, a norm and a ColumnParallelLinear.
-/// `bias` is added; empty where there is none.
+/// `bias` is added; empty where there is none. `normed`, where given, becomes the norm's output of
+/// the whole sequence (return_layernorm_output_gathered).
 Tensor norm_column_linear(const Tensor& x, const Norm& norm, const Tensor& weight,
-                          const Tensor& bias, const Group& group);
+                          const Tensor& bias, const Group& group, Tensor* normed = nullptr);
 /// ColumnParallelLinear: [s/tp or s, b, in] -> [s, b, out/tp].
 Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Group& group);
 /// RowParallelLinear, whose bias is left to who adds the residual: [s, b, in/tp] -> [s/tp, b, out].

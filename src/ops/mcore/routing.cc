@@ -121,15 +121,19 @@ Tensor grouped_linear(const Tensor& x, std::span<const Tensor> weights, const Gr
   std::vector<Tensor> inputs{x};
   inputs.insert(inputs.end(), weights.begin(), weights.end());
   if (!tracks({&x, &weights.front()})) return out;
-  const Saved kept(x, ReadBy::kernel);
+  const bool trained = weights.front().requires_grad();
+  Saved kept;
+  if (trained) kept = Saved(x, ReadBy::kernel);
   std::vector<Shape> sizes;
   for (const Tensor& weight : weights) sizes.push_back(weight.sizes());
   record(std::span(&out, 1), inputs,
-         [kept, sizes, fused = group.fused_wgrad, dtype = weights.front().dtype()](Grads& g) {
-           const Tensor input = kept.get();
-           g.set(0, make(g.session(), "transformer_engine.general_grouped_gemm", input.sizes(),
-                         input.dtype()));
-           if (fused) return;
+         [kept, sizes, whole = x.sizes(), trained, fused = group.fused_wgrad,
+          dtype = weights.front().dtype()](Grads& g) {
+           Tensor input;
+           if (trained) input = kept.get();
+           g.set(0, make(g.session(), "transformer_engine.general_grouped_gemm", whole,
+                         g.in().dtype()));
+           if (fused || !trained) return;
            for (size_t i = 0; i < sizes.size(); ++i)
              g.set(static_cast<int>(i) + 1,
                    make(g.session(), "transformer_engine.general_grouped_gemm", sizes[i], dtype));
