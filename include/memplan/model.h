@@ -20,7 +20,7 @@ enum class ModelHead : uint8_t {
 };
 
 /// Whose modules a model is made of: the names of its parameters, and its forward.
-enum class Implementation : uint8_t { transformers, litgpt, torchtune, megatron };
+enum class Implementation : uint8_t { transformers, litgpt, torchtune, megatron, torchtitan };
 
 /// Mixture of experts. `experts == 0`: the model is dense.
 struct MoeSpec {

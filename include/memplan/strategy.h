@@ -26,7 +26,8 @@ enum class Framework : uint8_t {
   fsdp2,
   deepspeed,
   megatron,
-  fsdp1
+  fsdp1,
+  torchtitan
 };
 
 /// How data parallelism is done when ZeRO is 0.
@@ -129,7 +130,8 @@ struct Offload {
   Placement parameters = Placement::gpu;
 };
 
-/// FSDP2: torch.distributed.fsdp.fully_shard on each layer and on the model.
+/// FSDP2: torch.distributed.fsdp.fully_shard on each layer and on the model; torchtitan's, on the
+/// embedding, and on norm and head together, too.
 struct Fsdp {
   std::optional<DType> param_dtype = {};   ///< MixedPrecisionPolicy's; empty: as stored
   std::optional<DType> reduce_dtype = {};  ///< the same; empty: that of the gradients
@@ -302,8 +304,9 @@ struct Strategy {
   bool compile = false;       ///< torch.compile
   bool gradient_as_bucket_view = false;      ///< DDP: gradients live in its buckets
   int64_t bucket_bytes = int64_t{25} << 20;  ///< DDP: bucket_cap_mb; the first is 1 MiB
-  Version torch{2, 14, 1}, transformers{5, 12, 1};
+  Version torch{2, 14, 1}, transformers{5, 12, 1}, torchtitan{0, 2, 2};
   Recompute recompute = Recompute::none;
+  int64_t recompute_every = 1;  ///< torchtitan: of full, every N-th layer alone
   bool packed =
       false;  ///< torchtune: samples behind one another in a sequence, told apart by a mask
   bool offload_activations =

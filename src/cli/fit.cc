@@ -51,7 +51,7 @@ constexpr std::array<Heading, 10> kHeadings{{
      "With --framework pytorch or huggingface, whose precision is bf16 and attention sdpa"},
     {SettingGroup::fsdp,
      "With --framework fsdp1 or fsdp2: huggingface's modules under FullyShardedDataParallel "
-     "or\nfully_shard, precision mixed-bf16"},
+     "or\nfully_shard; torchtitan: its own under fully_shard; precision mixed-bf16"},
     {SettingGroup::deepspeed,
      "With --framework deepspeed: huggingface's modules under ZeRO 0 to 3, precision mixed-bf16"},
     {SettingGroup::megatron, "With --megatron-args"},

@@ -103,7 +103,9 @@ void fill_fsdp(JobDraft& draft) {
   for (std::optional<int64_t>* after : {&s.fsdp.after_forward, &s.fsdp.root_after_forward})
     if (shards > 1 && *after == shards) after->reset();
   if (!draft.find("--reshard-after-forward"))
-    draft.assume("parameters are resharded after forward");
+    draft.assume(s.framework == Framework::torchtitan
+                     ? "all parameters but norm's and head's are resharded after forward"
+                     : "parameters are resharded after forward");
 }
 
 void fill_deepspeed(JobDraft& draft) {

@@ -190,6 +190,9 @@ constexpr auto kRows = std::to_array<SettingRow>({
      version<&Strategy::torch>},
     {"--transformers-version", "V", "the same (5.12.1)", eager, true,
      version<&Strategy::transformers>},
+    {"--torchtitan-version", "V", "the same (0.2.2)", eager, true, version<&Strategy::torchtitan>},
+    {"--recompute-every", "N", "torchtitan: of --recompute full, each N-th layer alone (1)", eager,
+     true, count<&Strategy::recompute_every>},
 
     {"--reduce-bucket-size", "N",
      "elements of gradients reduced at once, or auto: hidden² (500000000)", deepspeed, true,

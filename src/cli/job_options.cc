@@ -101,6 +101,14 @@ class Builder : private JobDraft {
 
   // PyTorch keeps weights, gradients and moments in one dtype and picks attention's kernel itself;
   // transformers' Trainer clips (TrainingArguments.max_grad_norm 1.0).
+  // torchtitan 0.2.2, config/job_config.py: Optimizer, Training and Parallelism.
+  void start_torchtitan(Strategy& s) const {
+    s.optimizer_impl = OptimizerImpl::fused;
+    s.clip_gradients = true;
+    s.fsdp.reduce_dtype = DType::f32;
+    s.fsdp.root_after_forward = 1;
+  }
+
   void start_from_framework() {
     const Given* given = find("--framework");
     if (given == nullptr) return;
@@ -111,7 +119,7 @@ class Builder : private JobDraft {
     const std::string origin = "default of framework " + given->text;
     s.framework = framework;
     const bool sharded = framework == Framework::fsdp1 || framework == Framework::fsdp2 ||
-                         framework == Framework::deepspeed;
+                         framework == Framework::deepspeed || framework == Framework::torchtitan;
     s.precision = parse_precision(sharded ? "mixed-bf16" : "bf16", given->where);
     s.attention = AttentionKind::sdpa;
     s.clip_gradients = runs_in_trainer(framework) && !spends_gradients();
@@ -121,6 +129,7 @@ class Builder : private JobDraft {
       const Given* optimizer = find("--optimizer");
       if (!optimizer || optimizer->text == "adamw") s.optimizer_impl = OptimizerImpl::fused;
     }
+    if (framework == Framework::torchtitan) start_torchtitan(s);
     for (const char* option : {"--precision", "--attention", "--clip"})
       if (!find(option)) from(key_of(option), origin);
     if (!find("--attention")) assume("attention sdpa, PyTorch's choice of kernel");
@@ -188,6 +197,10 @@ class Builder : private JobDraft {
       if (const Given* version = find(option); version && s.framework != Framework::megatron)
         throw Error(ErrorKind::bad_input, version->where, "belongs to --framework megatron",
                     "leave it away");
+    for (const char* option : {"--torchtitan-version", "--recompute-every"})
+      if (const Given* given = find(option); given && s.framework != Framework::torchtitan)
+        throw Error(ErrorKind::bad_input, given->where, "belongs to --framework torchtitan",
+                    "leave it away");
     const std::string framework(to_string(s.framework));
     for (const SettingRow& row : setting_rows()) {
       const Given* given = find(row.option);
@@ -195,7 +208,7 @@ class Builder : private JobDraft {
       if (row.group == SettingGroup::fsdp && own && !fsdp::shards_parameters(s))
         throw Error(ErrorKind::bad_input, given->where,
                     "belongs to FSDP, which framework " + framework + " does not use",
-                    "add --framework fsdp1 or fsdp2, or leave it away");
+                    "add --framework fsdp1, fsdp2 or torchtitan, or leave it away");
       if (row.help.starts_with("fsdp1: ") && own && s.framework != Framework::fsdp1)
         throw Error(
             ErrorKind::bad_input, given->where,

@@ -173,8 +173,8 @@ constexpr auto kGeneral = std::to_array<SettingRow>({
     {"--forward-only", "", "no backward, no optimizer", training, false, forward_only},
 
     {"--framework", "NAME",
-     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, fsdp1, fsdp2, deepspeed, "
-     "megatron "
+     "whose memory: textbook, pytorch, huggingface, litgpt, torchtune, torchtitan, fsdp1, fsdp2, "
+     "deepspeed, megatron "
      "(textbook)",
      model, true, choice<Framework, &Strategy::framework>},
     {"--attention", "NAME", "unfused, flash, sdpa (unfused)", model, true,

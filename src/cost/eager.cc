@@ -121,6 +121,7 @@ class Step {
     all_losses.reset();
     logits.reset();
     f.outputs.clear();
+    f.locals.clear();
     step();
     return std::move(out_);
   }
@@ -149,6 +150,7 @@ class Step {
     return layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
            !deepspeed::partitions(s_) &&  // buckets fill across layers
            !fsdp::flattens(s_) &&         // one layer's unit is gathered in another
+           s_.recompute_every == 1 &&
            !s_.offload_activations;  // which layers' tensors wait for their copy differs by layer
   }
 

@@ -11,8 +11,10 @@
 #include "lower/huggingface/losses.h"
 #include "lower/huggingface/peft.h"
 #include "lower/huggingface/versions.h"
+#include "lower/torchtitan/torchtitan.h"
 #include "lower/torchtune/torchtune.h"
 #include "ops/aten/offload.h"
+#include "policy/fsdp2.h"
 #include "policy/pytorch.h"
 
 namespace memplan {
@@ -80,11 +82,10 @@ aten::Tensor EagerForward::module(hf::Forward& f, size_t at, const aten::Tensor&
   return family_.layer(f, *w.params, w.block->kind, hidden);
 }
 
-aten::Tensor EagerForward::sharded(
-    hf::Forward& f, size_t at, const aten::Tensor& hidden,
-    const std::function<aten::Tensor(const aten::Tensor&)>& forward) {
+aten::Tensor EagerForward::sharded(hf::Forward& f, size_t at, aten::Tensor hidden,
+                                   const ShardedStep::Module& forward) {
   const hf::CastInputs cast(f, s_.fsdp.param_dtype);
-  return sharded_->layer(at, hidden, forward);
+  return sharded_->layer(at, std::move(hidden), forward);
 }
 
 aten::Tensor EagerForward::run_layer(hf::Forward& f, size_t at, const aten::Tensor& hidden) {
@@ -100,8 +101,16 @@ aten::Tensor EagerForward::layer(hf::Forward& f, size_t at, const aten::Tensor& 
   return sharded(f, at, hidden, [&](const aten::Tensor& x) { return checkpointed(f, at, x); });
 }
 
+std::optional<aten::Checkpointing> EagerForward::checkpointing(const hf::Forward& f) const {
+  if (job_.model.implementation == Implementation::torchtitan)
+    return torchtitan::checkpointing(s_, f.layer);
+  if (s_.recompute != Recompute::full) return {};
+  return aten::Checkpointing{};
+}
+
 aten::Tensor EagerForward::checkpointed(hf::Forward& f, size_t at, const aten::Tensor& hidden) {
-  if (s_.recompute != Recompute::full) return run_layer(f, at, hidden);
+  const std::optional<aten::Checkpointing> how = checkpointing(f);
+  if (!how) return run_layer(f, at, hidden);
   if (hf::checkpoints_reentrantly(job_))
     return aten::checkpoint_reentrantly(session_, hidden,
                                         [this, kept = f.arguments(), at](const aten::Tensor& x) {
@@ -118,23 +127,24 @@ aten::Tensor EagerForward::checkpointed(hf::Forward& f, size_t at, const aten::T
     aten::Saved(aten::allocate(session_, {0}, DType::f32));
     input = aten::Saved(hidden);
   }
-  const aten::Tensor out =
-      aten::checkpoint(session_, session_.offloading ? aten::Tensor() : hidden,
-                       [this, outputs, kept = f.arguments(), at, held, input,
-                        needs_grad = hidden.requires_grad()]() mutable {
-                         hf::Forward own = kept;
-                         aten::Tensor x = *held;
-                         if (!x) {
-                           x = input.get().detach();
-                           x->requires_grad = needs_grad;
-                         }
-                         aten::Tensor result = run_layer(own, at, x);
-                         if (hf::Forward* first = std::exchange(outputs, nullptr)) {
-                           first->shared = std::move(own.shared);
-                           first->returned = std::move(own.returned);
-                         }
-                         return result;
-                       });
+  const aten::Tensor out = aten::checkpoint(
+      session_, session_.offloading ? aten::Tensor() : hidden,
+      [this, outputs, kept = f.arguments(), at, held, input,
+       needs_grad = hidden.requires_grad()]() mutable {
+        hf::Forward own = kept;
+        aten::Tensor x = *held;
+        if (!x) {
+          x = input.get().detach();
+          x->requires_grad = needs_grad;
+        }
+        aten::Tensor result = run_layer(own, at, x);
+        if (hf::Forward* first = std::exchange(outputs, nullptr)) {
+          first->shared = std::move(own.shared);
+          first->returned = std::move(own.returned);
+        }
+        return result;
+      },
+      *how);
   if (session_.offloading) held->reset();
   return out;
 }
@@ -146,7 +156,14 @@ void EagerForward::run(hf::Forward& f, aten::Tensor& loss, aten::Tensor& logits)
   for (const char* name : {kWholeModel, kBaseModel})
     if (f.modules) f.modules->enter(*first.params, name, {}, {});
   hf::enter_wrapper(f, *first.params);
-  aten::Tensor hidden = family_.embed(f, *first.params);
+  const size_t last = model_.blocks().size() - 1;
+  const bool groups_ends = sharded_ && fsdp2::groups_ends(s_);
+  aten::Tensor hidden;
+  if (groups_ends)
+    hidden = sharded(f, last + 1, f.ids,
+                     [&](const aten::Tensor&) { return family_.embed(f, *first.params); });
+  else
+    hidden = family_.embed(f, *first.params);
   const bool transformers = job_.model.implementation == Implementation::transformers;
   if (transformers && s_.recompute == Recompute::full && !hidden.requires_grad()) {
     session_.require_grad(hidden);  // enable_input_require_grads
@@ -167,6 +184,13 @@ void EagerForward::run(hf::Forward& f, aten::Tensor& loss, aten::Tensor& logits)
     i = end;
   }
   const hf::Params& head = *model_.blocks().back().params;
+  if (family_.output) {
+    const auto output = [&](aten::Tensor x) { return family_.output(f, head, std::move(x)); };
+    hidden = groups_ends ? sharded(f, last, std::move(hidden), output) : output(std::move(hidden));
+    if (sharded_) sharded_->leave_model(hidden);
+    loss = hf::model_loss(f, family_, head, *first.params, std::move(hidden), logits);
+    return;
+  }
   hidden = family_.finish(f, head, hidden);
   if (f.modules) hidden = f.modules->leave(*first.params, kBaseModel, hidden);
   f.release_locals();

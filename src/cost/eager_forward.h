@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <functional>
 
+#include "cost/sharded_step.h"
 #include "lower/huggingface/module.h"
 #include "memplan/job.h"
 #include "memplan/units.h"
 
 namespace memplan {
 
-class ShardedStep;
 class WalkedModel;
 
 /// All references outlive it. `sharded`: FSDP's units, or null.
@@ -36,14 +36,13 @@ class EagerForward {
   void release() { inputs_embeds_.reset(); }
 
  private:
-  using Module = std::function<aten::Tensor(const aten::Tensor&)>;
-
   void add_virtual_tokens(hf::Forward& f);
   aten::Tensor module(hf::Forward& f, size_t at, const aten::Tensor& hidden);
-  aten::Tensor sharded(hf::Forward& f, size_t at, const aten::Tensor& hidden,
-                       const Module& forward);
+  aten::Tensor sharded(hf::Forward& f, size_t at, aten::Tensor hidden,
+                       const ShardedStep::Module& forward);
   aten::Tensor run_layer(hf::Forward& f, size_t at, const aten::Tensor& hidden);
   aten::Tensor layer(hf::Forward& f, size_t at, const aten::Tensor& hidden);
+  std::optional<aten::Checkpointing> checkpointing(const hf::Forward& f) const;
   aten::Tensor checkpointed(hf::Forward& f, size_t at, const aten::Tensor& hidden);
 
   aten::Session& session_;

@@ -35,7 +35,8 @@ bool FlatParameterStep::skips_sharded_views() const {
   return job_.strategy.fsdp.use_orig_params && !whole_ && !resharded_after_forward();
 }
 
-void FlatParameterStep::add_group(std::vector<ShardedParam> params, int64_t) {
+void FlatParameterStep::add_group(std::vector<ShardedParam> params, int64_t,
+                                  std::optional<int64_t>) {
   const Strategy& s = job_.strategy;
   Unit u;
   std::vector<int64_t> elements;
@@ -118,13 +119,13 @@ void FlatParameterStep::enter_model() {
   if (job_.strategy.fsdp.forward_prefetch) prefetch(1);
 }
 
-void FlatParameterStep::leave_model(const Tensor& loss) {
+void FlatParameterStep::leave_model(const Tensor& output) {
   Unit& root = units_.front();
   reshard(root, false);
   root.order = std::ssize(post_forward_order_);
   root.needed_in_backward = true;
   post_forward_order_.push_back(0);
-  aten::on_gradient(loss, [this] {
+  aten::on_gradient(output, [this] {
     session_.backward_callbacks.push_back([this] { finish_backward(); });
     pre_backward(0);
   });
@@ -132,9 +133,8 @@ void FlatParameterStep::leave_model(const Tensor& loss) {
 
 // A flat parameter is split by a node that was made when it was unsharded: what has been computed
 // since then goes backward first. One that the layer before has prefetched is joined after that.
-Tensor FlatParameterStep::layer(size_t index, const Tensor& hidden,
-                                const std::function<Tensor(const Tensor&)>& forward) {
-  if (index >= units_.size()) return forward(hidden);
+Tensor FlatParameterStep::layer(size_t index, Tensor hidden, const Module& forward) {
+  if (index >= units_.size()) return forward(std::move(hidden));
   Unit& u = units_[index];
   if (!u.prefetched) unshard(u);
   const bool ahead = job_.strategy.fsdp.forward_prefetch;

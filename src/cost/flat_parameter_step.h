@@ -16,12 +16,12 @@ class FlatParameterStep : public ShardedStep {
   FlatParameterStep(aten::Session& session, const Job& job);
 
   /// Throws Error{not_modelled} for parameters of several dtypes, which do not make one.
-  void add_group(std::vector<ShardedParam> params, int64_t copies) override;
+  void add_group(std::vector<ShardedParam> params, int64_t copies,
+                 std::optional<int64_t> after_forward) override;
   void place() override;
   void enter_model() override;
-  void leave_model(const aten::Tensor& loss) override;
-  aten::Tensor layer(size_t index, const aten::Tensor& hidden,
-                     const std::function<aten::Tensor(const aten::Tensor&)>& forward) override;
+  void leave_model(const aten::Tensor& output) override;
+  aten::Tensor layer(size_t index, aten::Tensor hidden, const Module& forward) override;
   /// The wrapper calls the layer, checkpoint and all.
   bool wraps_checkpoints() const override { return true; }
   Bytes registered() const override;

@@ -16,13 +16,12 @@ constexpr std::string_view kView = "aten.view.default";
 
 }  // namespace
 
-void FullyShardStep::add_group(std::vector<ShardedParam> params, int64_t copies) {
-  const Fsdp& fsdp = job_.strategy.fsdp;
+void FullyShardStep::add_group(std::vector<ShardedParam> params, int64_t copies,
+                               std::optional<int64_t> after_forward) {
   std::vector<fsdp2::Parameter> shapes;
   for (const ShardedParam& p : params) shapes.push_back(p.parameter);
   Group group;
-  group.buffers = fsdp2::buffers(shapes, job_.strategy,
-                                 groups_.empty() ? fsdp.root_after_forward : fsdp.after_forward);
+  group.buffers = fsdp2::buffers(shapes, job_.strategy, after_forward);
   group.params = std::move(params);
   group.copies = copies;
   groups_.push_back(std::move(group));
@@ -141,26 +140,28 @@ void FullyShardStep::enter_model() {
   wait(groups_.front(), Pass::forward);
 }
 
-void FullyShardStep::leave_model(const Tensor& loss) {
+void FullyShardStep::leave_model(const Tensor& output) {
   Group& root = groups_.front();
-  reshard_after_forward(root);
-  root.order = std::ssize(post_forward_order_);
-  post_forward_order_.push_back(0);
-  aten::on_gradient(loss, [this] {
+  if (!root.params.empty()) {
+    reshard_after_forward(root);
+    root.order = std::ssize(post_forward_order_);
+    post_forward_order_.push_back(0);
+  }
+  aten::on_gradient(output, [this] {
     session_.backward_callbacks.push_back([this] { finish_backward(); });
     pre_backward(0);
   });
   drop(&Level::gathering, std::exchange(held_gather_, 0));
 }
 
-Tensor FullyShardStep::layer(size_t index, const Tensor& hidden,
-                             const std::function<Tensor(const Tensor&)>& forward) {
+Tensor FullyShardStep::layer(size_t index, Tensor hidden, const Module& forward) {
   // A checkpoint's second forward runs within the group's backward, which has unsharded it.
-  if (session_.recomputing) return forward(hidden);
+  if (session_.recomputing) return forward(std::move(hidden));
   Group& g = groups_[index];
   gather(g);
   wait(g, Pass::forward);
-  Tensor out = forward(aten::before_gradient_of(hidden, [this, index] { post_backward(index); }));
+  hidden = aten::before_gradient_of(hidden, [this, index] { post_backward(index); });
+  Tensor out = forward(std::move(hidden));
   reshard_after_forward(g);
   g.order = std::ssize(post_forward_order_);
   post_forward_order_.push_back(index);

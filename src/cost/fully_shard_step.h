@@ -13,14 +13,17 @@ class FullyShardStep : public ShardedStep {
  public:
   FullyShardStep(aten::Session& session, const Job& job) : ShardedStep(session, job) {}
 
-  void add_group(std::vector<ShardedParam> params, int64_t copies) override;
+  void add_group(std::vector<ShardedParam> params, int64_t copies,
+                 std::optional<int64_t> after_forward) override;
   void place() override;
   void enter_model() override;
-  void leave_model(const aten::Tensor& loss) override;
-  aten::Tensor layer(size_t index, const aten::Tensor& hidden,
-                     const std::function<aten::Tensor(const aten::Tensor&)>& forward) override;
-  /// GradientCheckpointingLayer's __call__ checkpoints what module hooks are part of.
-  bool wraps_checkpoints() const override { return false; }
+  void leave_model(const aten::Tensor& output) override;
+  aten::Tensor layer(size_t index, aten::Tensor hidden, const Module& forward) override;
+  /// GradientCheckpointingLayer's __call__ checkpoints what module hooks are part of; torchtitan
+  /// shards the checkpoint's wrapper.
+  bool wraps_checkpoints() const override {
+    return job_.strategy.framework == Framework::torchtitan;
+  }
   Bytes registered() const override;
   Bytes registered_gradients() const override;
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "lower/huggingface/quantized.h"
+#include "policy/fsdp.h"
 #include "policy/tensor_parallel.h"
 
 namespace memplan {
@@ -32,7 +33,7 @@ StepParam stepped_parameter(const Job& job, const Walked& block, size_t i) {
                 block.stretch,
                 0,
                 hidden};
-  if (s.framework != Framework::fsdp2) return out;
+  if (!fsdp::cuts_each(s)) return out;
   const fsdp2::Parameter whole = whole_parameter(job, block, i);
   out.shape = fsdp2::shard(whole, fsdp::shards(s), job.data_rank % fsdp::shards(s)).shape;
   out.dtype = whole.stored;
@@ -47,18 +48,28 @@ void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step) {
   };
   const std::vector<Walked>& blocks = model.blocks();
   std::vector<ShardedParam> root;
-  if (job.strategy.fsdp.wrap == Fsdp::Wrap::none) {
+  const Fsdp& fsdp = job.strategy.fsdp;
+  if (fsdp.wrap == Fsdp::Wrap::none) {
     for (const Walked& w : blocks) append(w, root);
-    return step.add_group(std::move(root), 1);
+    return step.add_group(std::move(root), 1, fsdp.root_after_forward);
   }
-  append(blocks.front(), root);
-  append(blocks.back(), root);
-  step.add_group(std::move(root), 1);
+  const bool apart = fsdp2::groups_ends(job.strategy);
+  if (!apart) {
+    append(blocks.front(), root);
+    append(blocks.back(), root);
+  }
+  step.add_group(std::move(root), 1, fsdp.root_after_forward);
   for (size_t at = 1; at + 1 < blocks.size(); ++at) {
     std::vector<ShardedParam> layer;
     append(blocks[at], layer);
-    step.add_group(std::move(layer), model.rounds(blocks[at]));
+    step.add_group(std::move(layer), model.rounds(blocks[at]), fsdp.after_forward);
   }
+  if (!apart) return;
+  std::vector<ShardedParam> embedding, head;
+  append(blocks.back(), head);
+  step.add_group(std::move(head), 1, fsdp.root_after_forward);
+  append(blocks.front(), embedding);
+  step.add_group(std::move(embedding), 1, fsdp.after_forward);
 }
 
 }  // namespace memplan

@@ -29,9 +29,10 @@ class ShardedStep {
   ShardedStep(const ShardedStep&) = delete;
   ShardedStep& operator=(const ShardedStep&) = delete;
 
-  /// Group 0 is that of the model itself: what is in no layer. `copies`: equal layers that a group
-  /// stands for.
-  virtual void add_group(std::vector<ShardedParam> params, int64_t copies) = 0;
+  /// Group 0 is that of the model itself: what is in no other. `copies`: equal layers that a group
+  /// stands for. `after_forward`: as Fsdp::after_forward, of FSDP2.
+  virtual void add_group(std::vector<ShardedParam> params, int64_t copies,
+                         std::optional<int64_t> after_forward) = 0;
 
   /// Fills what lives when the last micro-batch begins, which its owner counts.
   virtual void place() = 0;
@@ -40,12 +41,13 @@ class ShardedStep {
   Bytes host_weights() const { return Bytes(host_weights_); }  ///< the same of an offload
   Bytes host_gradients() const { return Bytes(host_gradients_); }
 
-  /// Around the model's forward, whose loss the backward starts from.
+  /// Around the model's forward: what it returns, which a gradient flows back to.
   virtual void enter_model() = 0;
-  virtual void leave_model(const aten::Tensor& loss) = 0;
-  /// Around a layer's forward: group `index`.
-  virtual aten::Tensor layer(size_t index, const aten::Tensor& hidden,
-                             const std::function<aten::Tensor(const aten::Tensor&)>& forward) = 0;
+  virtual void leave_model(const aten::Tensor& output) = 0;
+  /// Around the forward of group `index`, which alone holds its input where the caller gives it
+  /// away.
+  using Module = std::function<aten::Tensor(aten::Tensor)>;
+  virtual aten::Tensor layer(size_t index, aten::Tensor hidden, const Module& forward) = 0;
   /// Whether a layer's checkpoint lies within the group, which runs once then, or around it.
   virtual bool wraps_checkpoints() const = 0;
 

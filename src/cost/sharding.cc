@@ -73,7 +73,7 @@ class Rules {
     return s_.quantization.kind != QuantKind::none && p.linear && !p.adapter;
   }
   bool cuts_rows(const Param& p) const {
-    return s_.framework == Framework::fsdp2 && !(packed(p) && !s_.quantization.storage);
+    return fsdp::cuts_each(s_) && !(packed(p) && !s_.quantization.storage);
   }
 
   std::vector<int64_t> rows_cut(const Param& p, std::vector<int64_t> sizes) const {

@@ -49,7 +49,16 @@ void read_attention(const JsonNode& node, TraceDraft& draft) {
   draft.job.strategy.attention = name_or_refuse<AttentionKind>(node, "attention");
 }
 void read_checkpoint(const JsonNode& node, TraceDraft& draft) {
-  draft.job.strategy.recompute = node.boolean() ? Recompute::full : Recompute::none;
+  Strategy& s = draft.job.strategy;
+  if (node.is_boolean()) {
+    s.recompute = node.boolean() ? Recompute::full : Recompute::none;
+  } else if (node.is_text()) {
+    node.one_of({"op"});
+    s.recompute = Recompute::selective;
+  } else {
+    s.recompute = Recompute::full;
+    s.recompute_every = node.count();
+  }
 }
 void read_dropout(const JsonNode& node, TraceDraft& draft) { draft.dropout = node.boolean(); }
 void read_padding_mask(const JsonNode& node, TraceDraft& draft) {

@@ -19,23 +19,47 @@ std::optional<int64_t> read_reshard(const JsonNode& node, std::optional<int64_t>
   return gpus == world ? std::nullopt : std::optional(gpus);
 }
 
+void read_fsdp_dtypes(const JsonNode& node, Fsdp& fsdp) {
+  // The tracer's own defaults.
+  fsdp.param_dtype = DType::bf16;
+  fsdp.reduce_dtype = DType::f32;
+  const auto dtype = [&](const char* key, std::optional<DType>& to) {
+    if (const auto given = node.find(key)) to = parse_dtype(given->text(), given->where());
+  };
+  dtype("param_dtype", fsdp.param_dtype);
+  dtype("reduce_dtype", fsdp.reduce_dtype);
+}
+
+void read_fsdp_world(const JsonNode& node, TraceDraft& draft) {
+  Strategy& s = draft.job.strategy;
+  s.dp = node.at("world").count();
+  if (const auto copies = node.find("replicate")) s.fsdp.replicas = copies->count(1, s.dp);
+  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
+}
+
+// trace_torchtitan.py
+void read_torchtitan(const JsonNode& node, TraceDraft& draft) {
+  refuse_unknown_keys(node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype",
+                             "reshard_after_forward"});
+  read_fsdp_world(node, draft);
+  Fsdp& fsdp = draft.job.strategy.fsdp;
+  read_fsdp_dtypes(node, fsdp);
+  fsdp.root_after_forward = 1;
+  if (const auto reshard = node.find("reshard_after_forward")) {
+    const std::string policy = reshard->one_of({"default", "always", "never"});
+    if (policy == "always") fsdp.root_after_forward = std::nullopt;
+    if (policy == "never") fsdp.after_forward = 1;
+  }
+}
+
 void read_fsdp2(const JsonNode& node, TraceDraft& draft) {
   refuse_unknown_keys(node, {"kind", "world", "rank", "replicate", "param_dtype", "reduce_dtype",
                              "sync", "reshard_after_forward", "root_reshard_after_forward"});
   Strategy& s = draft.job.strategy;
   s.framework = Framework::fsdp2;
-  s.dp = node.at("world").count();
-  if (const auto copies = node.find("replicate")) s.fsdp.replicas = copies->count(1, s.dp);
+  read_fsdp_world(node, draft);
   const int64_t shards = s.dp / s.fsdp.replicas;
-  if (const auto rank = node.find("rank")) draft.job.data_rank = rank->count(0, s.dp - 1);
-  // The tracer's own defaults.
-  s.fsdp.param_dtype = DType::bf16;
-  s.fsdp.reduce_dtype = DType::f32;
-  const auto dtype = [&](const char* key, std::optional<DType>& to) {
-    if (const auto given = node.find(key)) to = parse_dtype(given->text(), given->where());
-  };
-  dtype("param_dtype", s.fsdp.param_dtype);
-  dtype("reduce_dtype", s.fsdp.reduce_dtype);
+  read_fsdp_dtypes(node, s.fsdp);
   std::optional<JsonNode> root = node.find("reshard_after_forward");
   if (root) {
     s.fsdp.after_forward = read_reshard(*root, std::nullopt, shards);
@@ -132,6 +156,7 @@ void read_trace_parallel(const JsonNode& node, TraceDraft& draft) {
   if (kind.text() == "deepspeed") return read_deepspeed(node, draft);
   if (kind.text() == "fsdp1") return read_fsdp1(node, draft);
   if (kind.text() == "fsdp2") return read_fsdp2(node, draft);
+  if (kind.text() == "torchtitan") return read_torchtitan(node, draft);
   if (kind.text() == "tp") {
     refuse_unknown_keys(node, {"kind", "world"});
     draft.job.strategy.framework = Framework::pytorch;

@@ -173,7 +173,7 @@ void check_combinations(const Job& job) {
                 "ZeRO under PipeDream's weight stashing is not defined by either paper",
                 "use --schedule 1f1b");
   if (s.offload.parameters != Placement::gpu && s.zero != 3 && s.framework != Framework::fsdp1 &&
-      s.framework != Framework::fsdp2)
+      s.framework != Framework::fsdp2 && s.framework != Framework::torchtitan)
     impossible("--offload", "parameters are offloaded by ZeRO-Infinity alone", "add --zero 3");
   if (!s.training) {
     if (s.offload.optimizer != Placement::gpu || s.offload.gradients != Placement::gpu)

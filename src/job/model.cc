@@ -15,6 +15,7 @@ int64_t ModelSpec::extra_or(std::string_view key, int64_t otherwise) const {
 Implementation implementation_of(Framework framework) {
   if (framework == Framework::litgpt) return Implementation::litgpt;
   if (framework == Framework::torchtune) return Implementation::torchtune;
+  if (framework == Framework::torchtitan) return Implementation::torchtitan;
   if (framework == Framework::megatron) return Implementation::megatron;
   return Implementation::transformers;
 }

@@ -15,10 +15,11 @@ const std::vector<NameRow<Framework>>& names_of<Framework>() {
       {Framework::huggingface, "huggingface", "transformers and its Trainer"},
       {Framework::litgpt, "litgpt", "Lightning-AI/litgpt's finetuning scripts on one GPU"},
       {Framework::torchtune, "torchtune", "torchtune's finetuning recipes on one GPU"},
-      {Framework::fsdp2, "fsdp2", "PyTorch fully_shard, torchtitan"},
+      {Framework::fsdp2, "fsdp2", "PyTorch fully_shard"},
       {Framework::deepspeed, "deepspeed", "DeepSpeed ZeRO"},
       {Framework::megatron, "megatron", "Megatron-core"},
       {Framework::fsdp1, "fsdp1", "PyTorch FullyShardedDataParallel"},
+      {Framework::torchtitan, "torchtitan", "torchtitan's pretraining"},
   };
   return rows;
 }

@@ -86,11 +86,30 @@ void torchtune_names(FamilyRow& row) {
   row.mlp.down = "mlp.w2";
 }
 
+// torchtitan/models/llama3/model/model.py.
+void torchtitan_names(FamilyRow& row) {
+  row.base = {};
+  row.layers = "layers";
+  row.embedding = "tok_embeddings";
+  row.final_norm = "norm";
+  row.head = "output";
+  row.before_attention = "attention_norm";
+  row.before_mlp = "ffn_norm";
+  row.attention.q = "attention.wq";
+  row.attention.k = "attention.wk";
+  row.attention.v = "attention.wv";
+  row.attention.o = "attention.wo";
+  row.mlp.gate = "feed_forward.w1";
+  row.mlp.up = "feed_forward.w3";
+  row.mlp.down = "feed_forward.w2";
+}
+
 }  // namespace
 
 void rename_for(const ModelSpec& model, FamilyRow& row) {
   if (model.implementation == Implementation::litgpt) litgpt_names(row);
   if (model.implementation == Implementation::megatron) megatron_names(model, row);
+  if (model.implementation == Implementation::torchtitan) torchtitan_names(row);
   if (model.implementation == Implementation::torchtune) torchtune_names(row);
 }
 

@@ -7,7 +7,11 @@
 
 namespace memplan::fsdp {
 
-bool shards_parameters(const Strategy& s) { return s.framework == Framework::fsdp2 || flattens(s); }
+bool shards_parameters(const Strategy& s) { return cuts_each(s) || flattens(s); }
+
+bool cuts_each(const Strategy& s) {
+  return s.framework == Framework::fsdp2 || s.framework == Framework::torchtitan;
+}
 
 bool flattens(const Strategy& s) { return s.framework == Framework::fsdp1; }
 

@@ -11,6 +11,9 @@ namespace memplan::fsdp {
 /// Whether the job's parameters are cut by one of them.
 bool shards_parameters(const Strategy& strategy);
 
+/// Whether each of them is cut by itself: FSDP2.
+bool cuts_each(const Strategy& strategy);
+
 /// Whether each group of them is one flat parameter: FSDP1.
 bool flattens(const Strategy& strategy);
 

@@ -21,7 +21,11 @@ std::optional<DType> own_reduce_dtype(const Fsdp& fsdp) {
 
 }  // namespace
 
+bool groups_ends(const Strategy& s) { return s.framework == Framework::torchtitan; }
+
 Bytes mesh_bytes(const Job& job) {
+  // torchtitan makes its meshes beforehand, but for HSDP's, which it takes out of another.
+  if (job.strategy.framework == Framework::torchtitan && job.strategy.fsdp.replicas == 1) return {};
   // FSDP1 reads a mesh of one dimension alone (_init_utils.py _init_process_group_state).
   const bool read = fsdp::flattens(job.strategy) ? job.strategy.fsdp.replicas == 1
                                                  : fsdp::shards_parameters(job.strategy);
@@ -115,7 +119,10 @@ void require_modelled(const Job& job) {
 std::vector<std::string> assumptions(const Job& job) {
   const Strategy& s = job.strategy;
   std::vector<std::string> out;
-  out.push_back("fully_shard of torch 2.14 on each layer and on the model");
+  out.push_back(groups_ends(s)
+                    ? "fully_shard of torch 2.14 on the embedding, on each layer, and on "
+                      "norm and head together"
+                    : "fully_shard of torch 2.14 on each layer and on the model");
   out.push_back(
       "each stream's tensors count until Python drops them: neither record_stream nor a late free "
       "by another stream keeps them longer");
@@ -138,7 +145,8 @@ std::vector<std::string> assumptions(const Job& job) {
 }
 
 // accelerate 1.15, utils/fsdp_utils.py fsdp2_prepare_model; torchtitan, parallelize_llama.
-std::vector<std::string> not_modelled(const Job&) {
+std::vector<std::string> not_modelled(const Job& job) {
+  if (groups_ends(job.strategy)) return {};
   return {
       "embedding and head in groups of their own, as accelerate 1.15 and torchtitan have them: "
       "here they are gathered and reduced together"};

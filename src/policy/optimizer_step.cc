@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "memplan/error.h"
+#include "policy/fsdp.h"
 #include "policy/step_programs.h"
 
 namespace memplan {
@@ -86,7 +87,7 @@ StepPeak optimizer_step(const Strategy& strategy, std::span<const StepParam> par
   if (strategy.clip_gradients && strategy.framework == Framework::fsdp1)
     clip_flat_gradients(ledger, params);
   else if (strategy.clip_gradients)
-    clip_grad_norm(ledger, params, backend, strategy.framework == Framework::fsdp2);
+    clip_grad_norm(ledger, params, backend, fsdp::cuts_each(strategy));
   // GaLore's low-rank matrices are a param_group of their own, after the others.
   if (setup.kind == OptimizerKind::galore) {
     std::vector<StepParam> ordered(params.begin(), params.end());

@@ -112,6 +112,7 @@ bool is_eager(Framework framework) {
     case Framework::torchtune:
     case Framework::fsdp1:
     case Framework::fsdp2:
+    case Framework::torchtitan:
     case Framework::deepspeed:
       return true;
     case Framework::textbook:
@@ -170,7 +171,7 @@ void require_modelled(const Job& job) {
                  std::string(d.option).substr(2),
              "leave it away, or use --framework textbook");
   if (fsdp::flattens(s)) fsdp1::require_modelled(job);
-  if (s.framework == Framework::fsdp2) fsdp2::require_modelled(job);
+  if (fsdp::cuts_each(s)) fsdp2::require_modelled(job);
   if (deepspeed::partitions(s)) deepspeed::require_modelled(job);
   if (!s.training)
     refuse("--forward-only", "a forward without training is not modelled in eager detail",
@@ -185,7 +186,7 @@ void require_modelled(const Job& job) {
     refuse("--precision " + s.precision.name,
            "framework '" + framework + "' keeps no master copy of 16-bit weights",
            "use --precision amp-bf16 (fp32 weights under autocast) or bf16");
-  if (s.recompute == Recompute::selective)
+  if (s.recompute == Recompute::selective && s.framework != Framework::torchtitan)
     refuse("--recompute selective", "framework '" + framework + "' checkpoints whole layers",
            "use --recompute full");
   if (s.activations != ActivationModel::korthikanti)
@@ -198,6 +199,9 @@ void require_modelled(const Job& job) {
         "--torch-version",
         "the attention kernels of torch before " + version_text(oldest) + " are not modelled",
         "use --torch-version " + version_text(oldest) + " or a later one, or --framework textbook");
+  if (s.recompute_every > 1 && s.framework != Framework::torchtitan)
+    throw Error(ErrorKind::bad_input, "--recompute-every", "belongs to torchtitan",
+                "use --framework torchtitan, or leave it away");
   if (modular(s) && s.quantization.kind != QuantKind::none)
     refuse("--data-parallel data-parallel", "replicas of quantized weights are not modelled",
            "use --data-parallel ddp");
@@ -245,7 +249,7 @@ std::vector<std::string> not_modelled(const Job& job) {
   }
   if (fsdp::flattens(job.strategy))
     for (std::string& line : fsdp1::not_modelled(job)) out.push_back(std::move(line));
-  if (job.strategy.framework == Framework::fsdp2)
+  if (fsdp::cuts_each(job.strategy))
     for (std::string& line : fsdp2::not_modelled(job)) out.push_back(std::move(line));
   if (deepspeed::partitions(job.strategy))
     for (std::string& line : deepspeed::not_modelled(job)) out.push_back(std::move(line));
@@ -267,6 +271,12 @@ std::vector<std::string> assumptions(const Job& job) {
     out.push_back("operators of torch " + version_text(s.torch) +
                   ", torchtune 0.4 of November 2024");
     add_torchtune(job, out);
+    return out;
+  }
+  if (job.model.implementation == Implementation::torchtitan) {
+    out.push_back("operators of torch " + version_text(s.torch) + ", torchtitan " +
+                  version_text(s.torchtitan));
+    for (std::string& line : fsdp2::assumptions(job)) out.push_back(std::move(line));
     return out;
   }
   out.push_back("operators of torch " + version_text(s.torch) + " and transformers " +

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "policy/fsdp.h"
 #include "policy/pytorch.h"
 
 namespace memplan {
@@ -84,6 +85,8 @@ std::vector<Setting> settings_of(const Job& job) {
       {"bucket_size", s.bucket_bytes},
       {"torch_version", version_text(s.torch)},
       {"transformers_version", version_text(s.transformers)},
+      {"torchtitan_version", version_text(s.torchtitan)},
+      {"recompute_every", s.recompute_every},
   };
   out.insert(out.end(), eager.begin(), eager.end());
   if (s.framework == Framework::deepspeed) {
@@ -100,7 +103,7 @@ std::vector<Setting> settings_of(const Job& job) {
     out.push_back({"max_reuse_distance", s.deepspeed.max_reuse_distance});
     out.push_back({"gather_16bit_weights", s.deepspeed.gather_16bit_weights_on_model_save});
   }
-  if (s.framework != Framework::fsdp1 && s.framework != Framework::fsdp2) return out;
+  if (!fsdp::shards_parameters(s)) return out;
   const auto dtype = [](const std::optional<DType>& given) {
     return given ? SettingValue(name(*given)) : SettingValue();
   };
@@ -111,7 +114,7 @@ std::vector<Setting> settings_of(const Job& job) {
       {"gradient_sync", std::string(s.fsdp.reduces_each ? "each" : "last")},
   };
   out.insert(out.end(), sharded.begin(), sharded.end());
-  if (s.framework == Framework::fsdp2) {
+  if (fsdp::cuts_each(s)) {
     out.push_back({"reshard_after_forward", reshard_text(s.fsdp)});
     out.push_back({"quant_storage", dtype(s.quantization.storage)});
     return out;

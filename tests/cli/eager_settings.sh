@@ -73,4 +73,20 @@ expect 0 "${job[@]}" --json
 checks=$((checks + 1))
 [[ $out != *torch_version* ]] || complain "a textbook request speaks of torch"
 
+# torchtitan's alone.
+for option in "--torchtitan-version 0.2.2" "--recompute-every 2"; do
+  # shellcheck disable=SC2086
+  expect 2 "${job[@]}" --framework huggingface $option
+  expect_err "belongs to --framework torchtitan"
+done
+titan=(fit llama3.1-8b --framework torchtitan --cluster 1xdgx-h100 --seq 1024)
+expect 0 "${titan[@]}" --recompute full --recompute-every 2 --json
+expect_out '"recompute_every": 2'
+expect 2 "${titan[@]}" --recompute-every 2
+expect_err "no layer is checkpointed"
+expect 4 "${titan[@]}" --torchtitan-version 0.1.0
+expect_err "torchtitan before 0.2.2 is not modelled"
+expect 4 "${titan[@]}" --compile
+expect_err "torch.compile of a module that fully_shard has wrapped is not modelled"
+
 finish

@@ -9,12 +9,15 @@ litgpt    Lightning-AI/litgpt in the layout of 2023 (`lit_gpt` on PYTHONPATH): t
 
 torchtune see trace_torchtune.py.
 
+torchtitan see trace_torchtitan.py.
+
 Configs are HuggingFace's, as in other cases. Targets are a tensor of their own, as these programs' batches hold one.
 """
 import importlib
 
 import torch
 
+import trace_torchtitan
 import trace_torchtune
 
 CHUNK = 128  # lm_head_chunk_size of litgpt's scripts
@@ -94,7 +97,8 @@ class LitGPT:
 
 
 PROGRAMS = {"litgpt": (LitGPT, ("lightning.fabric.plugins.precision", "lit_gpt.lora", "lit_gpt.adapter_v2")),
-            "torchtune": (trace_torchtune.Torchtune, trace_torchtune.MODULES)}
+            "torchtune": (trace_torchtune.Torchtune, trace_torchtune.MODULES),
+            "torchtitan": (trace_torchtitan.Torchtitan, trace_torchtitan.MODULES)}
 
 
 def import_program(case):

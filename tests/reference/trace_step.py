@@ -123,6 +123,7 @@ except ImportError:  # torch 2.0
 
 import trace_losses
 import trace_programs
+import trace_torchtitan
 
 DEFAULTS = dict(
     batch=1, seq=512, weights="bfloat16", autocast=None, attention="sdpa", checkpoint=False,
@@ -471,6 +472,8 @@ def build_mesh(case, device):
     from torch.testing._internal.distributed.fake_pg import FakeStore
     with_real_meshes()
     dist.init_process_group("fake", store=FakeStore(), rank=plan.get("rank", 0), world_size=plan["world"])
+    if plan["kind"] == "torchtitan":
+        return trace_torchtitan.build_dims(plan, device)
     if "replicate" in plan:
         copies = plan["replicate"]
         return {"dp": init_device_mesh(device, (copies, plan["world"] // copies), mesh_dim_names=("replicate", "shard"))}
@@ -478,11 +481,13 @@ def build_mesh(case, device):
     return init_device_mesh(device, (plan["world"] // tp, tp), mesh_dim_names=("dp", "tp"))
 
 
-def parallelize(model, case, mesh):
+def parallelize(model, case, mesh, program):
     plan = case["parallel"]
     kind = plan["kind"]
     if kind == "none":
         return model
+    if program and hasattr(program, "parallelize"):
+        return program.parallelize(model, mesh)
     layers = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 0)
     if kind == "ddp":
         return torch.nn.parallel.DistributedDataParallel(
@@ -666,7 +671,7 @@ def run_steps(case, mode, history, events):
         import liger_kernel.transformers  # its tensors are not the step's
         result["liger_kernel"] = importlib.metadata.version("liger_kernel")
     mesh = build_mesh(case, device)
-    if "fsdp" in case["parallel"]["kind"]:
+    if "fsdp" in case["parallel"]["kind"] or case["program"] == "torchtitan":
         ledger.watch_resizes()
         result["resizes_seen"] = True
     with fake, ledger:
@@ -681,7 +686,7 @@ def run_steps(case, mode, history, events):
         del tensor  # FSDP2 puts another in the place of the last
         result["parameters"] = sum(stored_numel(p) for p in model.parameters())
         result["trainable"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        model = parallelize(model, case, mesh)
+        model = parallelize(model, case, mesh, program)
         gc.collect()
         if events:
             ledger.name_modules(model)
@@ -738,13 +743,17 @@ def run_steps(case, mode, history, events):
                 ledger.enter("backward")
                 if hasattr(optimizer, "fused_backward"):
                     optimizer.fused_backward(loss, 1e-4)
+                elif hasattr(program, "backward"):
+                    program.backward(loss)
                 else:
                     loss.backward()
                 outputs = loss = None
                 apart.close()
             ledger.enter("step")
             params = [p for p in model.parameters() if p.requires_grad]
-            if case["clip"] and case["parallel"]["kind"] == "fsdp1":
+            if case["clip"] and hasattr(program, "clip"):
+                program.clip(params)
+            elif case["clip"] and case["parallel"]["kind"] == "fsdp1":
                 model.clip_grad_norm_(1.0)
             elif case["clip"]:
                 torch.nn.utils.clip_grad_norm_(params, 1.0)

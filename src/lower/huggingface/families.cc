@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lower/litgpt/litgpt.h"
+#include "lower/torchtitan/torchtitan.h"
 #include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 
@@ -12,6 +13,7 @@ namespace memplan::hf {
 const Family& family(const ModelSpec& model) {
   if (model.implementation == Implementation::litgpt) return litgpt::family(model);
   if (model.implementation == Implementation::torchtune) return torchtune::family(model);
+  if (model.implementation == Implementation::torchtitan) return torchtitan::family(model);
   for (const auto& families : {llama_families(), variant_families(), classic_families(),
                                moe_families(), encoder_families()}) {
     const auto found = std::find_if(families.begin(), families.end(),

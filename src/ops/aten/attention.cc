@@ -68,14 +68,21 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   sizes[-1] = v.size(-1);
   // The flash kernel's output copies q's layout (at::empty_like), and so does that of the CPU's
   // under fake tensors (torch/_meta_registrations.py); the other's is (b, s, heads, d).
-  Tensor out = kernel.like_q && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
-                                             : heads_inside(session, sizes, q.dtype());
-  const int64_t lse_rows = ceil_div(q.size(2), kernel.lse_step) * kernel.lse_step;
-  Tensor lse = allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32);
-  std::array<Tensor, 2> rng;
-  for (size_t i = 0; i < rng.size(); ++i)
-    if (kernel.rng[i] > 0) rng[i] = allocate(session, {kernel.rng[i]}, DType::i64);
-  session.ledger.note(kernel.forward);
+  std::vector<Tensor> results = checkpointed_results(session, kernel.forward, [&] {
+    std::vector<Tensor> made;
+    made.push_back(kernel.like_q && q.is_dense()
+                       ? allocate(session, sizes, q.strides(), q.dtype())
+                       : heads_inside(session, sizes, q.dtype()));
+    const int64_t lse_rows = ceil_div(q.size(2), kernel.lse_step) * kernel.lse_step;
+    made.push_back(allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32));
+    for (const int64_t elements : kernel.rng)
+      made.push_back(elements > 0 ? allocate(session, {elements}, DType::i64) : Tensor());
+    session.ledger.note(kernel.forward);
+    return made;
+  });
+  Tensor out = std::move(results[0]);
+  const Tensor lse = std::move(results[1]);
+  const std::array<Tensor, 2> rng{std::move(results[2]), std::move(results[3])};
   if (!tracked) return out;
   kl = Saved(lse, ReadBy::kernel);
   ko = Saved(out, ReadBy::kernel);

@@ -80,7 +80,8 @@ Saved::Saved(const Tensor& x, ReadBy reader) : slot_(new Slot) {
   if (session.recomputing) {
     std::vector<Tensor>& tensors = session.recomputing->tensors;
     tensors.push_back(slot_->value);
-    if (std::ssize(tensors) == session.recomputing->saved) throw StopRecompute();
+    const CheckpointFrame& frame = *session.recomputing;
+    if (frame.stops_early && std::ssize(tensors) == frame.saved) throw StopRecompute();
   }
 }
 
@@ -365,7 +366,29 @@ void run_backward(Session& session, std::span<const Tensor> tensors,
   if (!reached.empty()) Engine(session, false).run(reached, given);
 }
 
-Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body) {
+// torch/utils/checkpoint.py: _CachingTorchDispatchMode, _CachedTorchDispatchMode
+std::vector<Tensor> checkpointed_results(Session& session, std::string_view op,
+                                         const std::function<std::vector<Tensor>()>& run) {
+  if (session.recomputing && session.recomputing->saves) {
+    CheckpointFrame& frame = *session.recomputing;
+    std::vector<Tensor> kept = std::move(frame.results[frame.next_result++]);
+    return kept.empty() ? run() : kept;
+  }
+  std::vector<Tensor> out = run();
+  if (!session.packing || !session.packing->saves) return out;
+  std::vector<Tensor>& kept = session.packing->results.emplace_back();
+  if (!session.packing->saves(op)) return out;
+  for (const Tensor& x : out) {
+    kept.push_back(x ? x.detach() : Tensor());
+    if (!x) continue;
+    x->storage->mark_kept(*x.operator->());
+    x->storage->mark_operand();
+  }
+  return out;
+}
+
+Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body,
+                  Checkpointing how) {
   if (!session.grad_enabled || session.recomputing) return body();
   if (input) {
     input->storage->mark_kept(*input.operator->());
@@ -375,6 +398,8 @@ Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()>
   frame->session = &session;
   frame->autocast = session.autocast;
   frame->again = body;
+  frame->stops_early = how.stops_early;
+  frame->saves = std::move(how.saves);
   const Ref<CheckpointFrame> outer = std::exchange(session.packing, frame);
   Tensor out = body();
   session.packing = outer;

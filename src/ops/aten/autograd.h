@@ -87,10 +87,24 @@ void run_backward(Session& session, Tensor loss, const Tensor& gradient = {},
 void run_backward(Session& session, std::span<const Tensor> tensors,
                   std::span<const Tensor> gradients);
 
+/// What torch.utils.checkpoint is told besides.
+struct Checkpointing {
+  bool stops_early = true;  ///< set_checkpoint_early_stop
+  /// context_fn=create_selective_checkpoint_contexts: whether the results of this operator, which
+  /// forward runs now, are kept rather than made again. Of matrix products and fused attention.
+  /// Empty: none.
+  std::function<bool(std::string_view op)> saves = {};
+};
+
+/// The results of an operator that a checkpoint may keep: what `run` makes, or what was kept.
+std::vector<Tensor> checkpointed_results(Session& session, std::string_view op,
+                                         const std::function<std::vector<Tensor>()>& run);
+
 /// Runs `body` as torch.utils.checkpoint(use_reentrant=False) does. The body must be callable
 /// twice; it holds what the checkpoint's arguments and closure hold, `input` among them where it
 /// lives for nothing else.
-Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body);
+Tensor checkpoint(Session& session, const Tensor& input, std::function<Tensor()> body,
+                  Checkpointing how = {});
 
 /// The same with use_reentrant=True: forward runs without autograd and keeps `x` (and what the body
 /// holds); its node's backward runs the whole body again, and its own backward within.

@@ -52,7 +52,9 @@ Tensor product(std::string_view op, const Tensor& a, const Tensor& b) {
   Saved ka, kb;
   if (tracks(a)) kb = Saved(b, reader(b));
   if (tracks(b)) ka = Saved(a, reader(a));
-  Tensor out = raw(op, a, b);
+  Tensor out = checkpointed_results(a.session(), op, [&] {
+                 return std::vector<Tensor>{raw(op, a, b)};
+               }).front();
   if (tracked) record({&out}, {&a, &b}, product_backward(op, 0, ka, kb, b, false));
   return out;
 }

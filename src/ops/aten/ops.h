@@ -114,6 +114,8 @@ struct SdpaOptions {
   bool causal = false;
   double dropout = 0;
   bool gqa = false;  ///< enable_gqa
+  /// sdpa_kernel([CUDNN_ATTENTION, FLASH_ATTENTION, MATH], set_priority=True)
+  bool cudnn_first = false;
 };
 /// q, k, v: [b, heads, s, d].
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,

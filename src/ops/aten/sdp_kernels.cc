@@ -33,7 +33,8 @@ bool half_supported(const Session& s, const Tensor& q) {
 
 bool cudnn_runs(const Session& s, const Tensor& q, const Tensor& k, const Tensor& v,
                 const SdpaOptions& o) {
-  if (!prefers_cudnn(s.torch, s.compute_capability)) return false;
+  if (!o.cudnn_first && !prefers_cudnn(s.torch, s.compute_capability)) return false;
+  if (s.compute_capability < 80) return false;  // check_cudnn_hardware_support
   if (!is_half(q) || !heads_fit(s, q, k, o, true)) return false;
   const double sixteenths = o.dropout * 16;
   if (sixteenths != std::floor(sixteenths)) return false;
@@ -154,7 +155,7 @@ SdpKernel sdp_kernel(const Tensor& q, const Tensor& k, const Tensor& v, const Sd
   const Session& s = q.session();
   if (cudnn_runs(s, q, k, v, o)) return SdpKernel::cudnn;
   if (flash_runs(s, q, k, v, o)) return SdpKernel::flash;
-  return efficient_runs(s, q, k, v, o) ? SdpKernel::efficient : SdpKernel::math;
+  return !o.cudnn_first && efficient_runs(s, q, k, v, o) ? SdpKernel::efficient : SdpKernel::math;
 }
 
 std::vector<Tensor> sdp_backward_scratch(SdpKernel kernel, const Tensor& q, const Tensor& k,

@@ -52,6 +52,12 @@ struct CheckpointFrame {
   std::optional<DType> autocast;
   int saved = 0;  ///< tensors that forward packed
   bool recomputed = false;
+  bool stops_early = true;
+  // create_selective_checkpoint_contexts: of operators whose results may be kept, in order; empty:
+  // to be run again.
+  std::function<bool(std::string_view op)> saves;
+  std::vector<std::vector<Tensor>> results;
+  size_t next_result = 0;
   std::vector<Tensor> tensors;  ///< by order of packing
   int refs = 0;
 };

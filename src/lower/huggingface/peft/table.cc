@@ -4,6 +4,7 @@
 
 #include "lower/huggingface/peft/method.h"
 #include "lower/litgpt/litgpt.h"
+#include "lower/torchtitan/torchtitan.h"
 #include "lower/torchtune/torchtune.h"
 #include "memplan/error.h"
 #include "ops/aten/quantized.h"
@@ -138,6 +139,8 @@ void require_peft_forward(const Job& job, const Program& program) {
   if (job.model.implementation == Implementation::litgpt) return litgpt::require_modelled(job);
   if (job.model.implementation == Implementation::torchtune)
     return torchtune::require_modelled(job);
+  if (job.model.implementation == Implementation::torchtitan)
+    return torchtitan::require_modelled(job);
   if (std::ranges::find(kElsewhere, peft.kind) != kElsewhere.end()) {
     require_prompt_forward(job);
     return;
