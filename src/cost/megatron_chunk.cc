@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "lower/megatron/mtp_block.h"
 #include "lower/megatron/t5_blocks.h"
 #include "lower/megatron/walk.h"
 #include "lower/stretches.h"
@@ -44,6 +45,7 @@ class ChunkWalk {
     w.decoder_mask.reset();
     w.cross_mask.reset();
     w.memory.reset();
+    w.held_logits.reset();
     if (!chunk_.head) output = without_data(output);
     ChunkMemory out;
     out.kept = Bytes(session_.ledger.live() - base_);
@@ -125,6 +127,9 @@ class ChunkWalk {
     for (const Stretch& stretch : stretches_)
       for (int32_t index : stretch.blocks) layers_.push_back(add(index, stretch.count));
     if (job_.model.decoder_layers > 0) bridge_ = add(part(BlockPart::bridge), 1);
+    if (chunk_.mtp > 0 && !chunk_.embedding)
+      mtp_embedding_ = add(part(BlockPart::mtp_embedding), 1);
+    for (int64_t i = 0; i < chunk_.mtp; ++i) mtp_.push_back(add(part(BlockPart::mtp_layer), 1));
     if (chunk_.head) head_ = add(part(BlockPart::head), 1);
   }
 
@@ -152,7 +157,7 @@ class ChunkWalk {
   void batch(Walk& w) {
     if (w.is_t5()) return t5_batch(w);
     const aten::Shape rows{s_.micro_batch, w.sequence()};
-    if (chunk_.embedding) w.tokens = aten::allocate(session_, rows, DType::i64);
+    if (chunk_.embedding || chunk_.mtp > 0) w.tokens = aten::allocate(session_, rows, DType::i64);
     if (chunk_.head) {
       w.labels = aten::allocate(session_, rows, DType::i64);
       w.loss_mask = aten::allocate(session_, rows, DType::f32);
@@ -231,6 +236,13 @@ class ChunkWalk {
                     "an output layer tied to the embedding of another chunk is not modelled");
       output = embedding_->get(w.row.embedding);
     }
+    hidden = final_norm(w, *head_, hidden);
+    if (!mtp_.empty()) {
+      std::vector<const Params*> more;
+      for (const auto& p : mtp_) more.push_back(p.get());
+      const Params& words = mtp_embedding_ ? *mtp_embedding_ : *embedding_;
+      hidden = predict_more(w, more, words, output, std::move(hidden));
+    }
     return head(w, *head_, output, std::move(hidden));
   }
 
@@ -249,7 +261,8 @@ class ChunkWalk {
   const Chunk& chunk_;
   aten::Session session_;
   std::vector<Stretch> stretches_;
-  std::unique_ptr<Params> embedding_, bridge_, head_;
+  std::unique_ptr<Params> embedding_, bridge_, mtp_embedding_, head_;
+  std::vector<std::unique_ptr<Params>> mtp_;
   std::vector<std::unique_ptr<Params>> layers_;  ///< by position in the stretches
   int64_t base_ = 0, buffer_ = 0;
 };

@@ -167,6 +167,7 @@ class Ranks {
     const BlockPart part = block(run.block).part;
     if (part == BlockPart::embedding) return chunk.embedding;
     if (part == BlockPart::head) return chunk.head;
+    if (part == BlockPart::mtp_embedding || part == BlockPart::mtp_layer) return chunk.mtp > 0;
     return layer >= chunk.layers.first && layer < chunk.layers.first + chunk.layers.count;
   }
 

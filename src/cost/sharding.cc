@@ -35,7 +35,7 @@ class Rules {
   void add(const Block& block, const Param& p, int64_t times) {
     ShardingRule rule;
     rule.tensor =
-        (block.part == BlockPart::layer ? any_layer(block.graph.context.prefix) : "") + p.name;
+        (block.graph.context.prefix.empty() ? "" : any_layer(block.graph.context.prefix)) + p.name;
     rule.shape = dims_of(p, p.shape);
     rule.local = local(p);
     rule.times = times;

@@ -98,6 +98,8 @@ class Walk {
         return checked_mul(run.count, in_flight_.first_chunk);
       case BlockPart::layer:
         return layers_alive(run);
+      case BlockPart::mtp_embedding:
+      case BlockPart::mtp_layer:
       case BlockPart::head:
       case BlockPart::loss:
         return checked_mul(run.count, in_flight_.last_chunk);

@@ -5,6 +5,7 @@
 
 #include "lower/families.h"
 #include "lower/megatron/layout.h"
+#include "lower/megatron/mtp_block.h"
 #include "lower/prompts.h"
 #include "memplan/error.h"
 #include "ops/embedding.h"
@@ -50,6 +51,9 @@ class Lowering {
           append(runs, layers[static_cast<size_t>(i)].run);
         }
       }
+      const int64_t more = predicting_layers(stage);
+      if (more > 0 && stage > 0) append(runs, {mtp_embedding_, 0, 1});
+      if (more > 0) append(runs, {mtp_layer_, 0, more});
       if (stage == s.pp - 1) {
         append(runs, {head_, 0, 1});
         if (loss_) append(runs, {*loss_, 0, 1});
@@ -59,6 +63,28 @@ class Lowering {
   }
 
  private:
+  // Multi-token prediction's of Megatron-core.
+  int64_t predicting_layers(int64_t stage) const {
+    const Strategy& s = job_.strategy;
+    if (s.framework != Framework::megatron || s.megatron.mtp_layers == 0) return 0;
+    int64_t out = 0;
+    for (const megatron::Chunk& chunk : megatron::stage_chunks(job_, stage)) out += chunk.mtp;
+    return out;
+  }
+
+  void lower_predicting_layers() {
+    if (predicting_layers(job_.strategy.pp - 1) == 0) return;
+    Graph embedding(context());
+    megatron::build_mtp_embedding(job_.model, embedding);
+    mtp_embedding_ =
+        push(BlockPart::mtp_embedding, "embedding of multi-token prediction", std::move(embedding));
+    OpContext c = context();
+    c.prefix = "mtp.layers.0.";
+    Graph layer(c);
+    megatron::build_mtp_layer(job_.model, layer);
+    mtp_layer_ = push(BlockPart::mtp_layer, "multi-token prediction", std::move(layer));
+  }
+
   OpContext context() const {
     const Strategy& s = job_.strategy;
     OpContext c;
@@ -133,6 +159,7 @@ class Lowering {
       }
     }
 
+    lower_predicting_layers();
     OpContext top = context();
     top.block_trainable = true;
     Graph head(top);
@@ -269,7 +296,7 @@ class Lowering {
   Program program_;
   bool requires_grad_ = false;
   bool tied_weight_trains_ = true;
-  int32_t embedding_ = 0, bridge_ = 0, head_ = 0;
+  int32_t embedding_ = 0, bridge_ = 0, mtp_embedding_ = 0, mtp_layer_ = 0, head_ = 0;
   std::optional<int32_t> loss_;
 };
 

@@ -11,7 +11,7 @@
 
 namespace memplan {
 
-enum class BlockPart : uint8_t { embedding, layer, bridge, head, loss };
+enum class BlockPart : uint8_t { embedding, layer, bridge, mtp_embedding, mtp_layer, head, loss };
 
 struct Block {
   BlockPart part{};

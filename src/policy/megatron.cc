@@ -240,9 +240,14 @@ void require_modelled(const Job& job) {
   if (t5 && s.cp > 1)
     refuse("--context-parallel-size", "context parallelism of T5Model is not modelled",
            "leave it away");
-  if (s.megatron.mtp_layers > 0)
-    refuse("--mtp-num-layers", "multi-token prediction of Megatron-core is not modelled",
+  if (s.megatron.mtp_layers > 0 && t5)
+    refuse("--mtp-num-layers", "multi-token prediction of T5Model is not modelled",
            "leave it away");
+  if (s.megatron.mtp_layers > 0 && s.pp > 1 && job.model.tie_embeddings)
+    refuse("--mtp-num-layers",
+           "multi-token prediction with an output layer tied to another stage's embedding is not "
+           "modelled",
+           "use --untie-embeddings-and-output-weights");
   if (s.offload.optimizer != Placement::gpu || s.offload.parameters != Placement::gpu ||
       s.offload.gradients != Placement::gpu)
     refuse("--offload", "offload of Megatron-core is not modelled", "leave --offload away");

@@ -114,7 +114,9 @@ TEST_CASE("what is not modelled is refused by name") {
   CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("divided over"), Error);
   job = job_of(0);
   job.strategy.megatron.mtp_layers = 1;
-  CHECK_THROWS_AS(megatron::require_modelled(job), Error);
+  job.strategy.pp = 2;
+  job.model.tie_embeddings = true;
+  CHECK_THROWS_WITH_AS(megatron::require_modelled(job), doctest::Contains("tied to"), Error);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "ops/aten/autograd.h"
 #include "ops/aten/ops.h"
+#include "ops/mcore/mappings.h"
 
 namespace memplan::megatron {
 
@@ -24,36 +25,6 @@ Tensor product(const Walk& w, const Tensor& x, const Tensor& weight) {
   return mcore::column_linear(x, weight, {}, group);
 }
 
-// mappings.py, _GatherFromModelParallelRegion: parts are gathered one behind the other and put
-// side by side.
-Tensor gather_columns(const Walk& w, const Tensor& x) {
-  if (w.group.size == 1) return x;
-  Tensor out;
-  {
-    const Tensor parts = mcore::all_gather(x, w.group);
-    Shape sizes = x.sizes();
-    sizes[-1] = checked_mul(sizes[-1], w.group.size);
-    out = make(w.session, "aten.cat.default", sizes, x.dtype());
-  }
-  if (tracks(x))
-    record({&out}, {&x}, [sizes = x.sizes(), dtype = x.dtype()](Grads& g) {
-      g.set(0, make(g.session(), "aten.clone.default", sizes, dtype));
-    });
-  return out;
-}
-
-// _ScatterToSequenceParallelRegion: a rank's rows, a view.
-Tensor scatter_rows(const Walk& w, const Tensor& x) {
-  if (!w.group.gathers()) return x;
-  Shape sizes = x.sizes();
-  sizes[0] /= w.group.size;
-  Tensor out = alias(x, sizes, x.strides());
-  if (tracks(x))
-    record({&out}, {&x},
-           [group = w.group](Grads& g) { g.set(0, mcore::all_gather(g.in(), group)); });
-  return out;
-}
-
 Tensor dropped(const Walk& w, const Tensor& x) { return dropout(x, w.strategy().peft.dropout); }
 
 }  // namespace
@@ -65,7 +36,7 @@ bool is_adapted(const Params& p, std::string_view module) {
 Tensor with_column_adapter(const Walk& w, const Params& p, std::string_view module, const Tensor& x,
                            const Tensor& y) {
   Tensor low = product(w, dropped(w, x), p.get(part(module, "linear_in")));
-  low = gather_columns(w, low);
+  low = mcore::gather_columns(low, w.group);
   Tensor high = product(w, low, p.get(part(module, "linear_out")));
   low.reset();
   high = mul_scalar(high);
@@ -78,8 +49,8 @@ Tensor with_row_adapter(const Walk& w, const Params& p, std::string_view module,
   Tensor low = product(w, dropped(w, x), p.get(part(module, "linear_in")));
   Tensor high = product(w, low, p.get(part(module, "linear_out")));
   low.reset();
-  high = gather_columns(w, high);
-  high = scatter_rows(w, high);
+  high = mcore::gather_columns(high, w.group);
+  high = mcore::own_rows(high, w.group);
   high = mul_scalar(high);
   return add(y, high);
 }

@@ -109,18 +109,28 @@ Tensor embed(Walk& w, const Params& p, const Tensor& tokens) {
   return dropout(x, w.model().dropout.hidden);
 }
 
-Tensor head(Walk& w, const Params& p, const Tensor& output, Tensor hidden) {
-  hidden = mcore::norm(hidden, p.norm(w.row.final_norm));
+Tensor token_losses(const Walk& w, const Tensor& output, const Tensor& bias, Tensor hidden,
+                    const Tensor& labels, Tensor* held) {
   // ColumnParallelLinear of Megatron-core, whatever the layers' spec.
   mcore::Group group = w.group;
   group.local = true;
-  Tensor logits = mcore::column_linear(hidden, output, p.find(w.row.head, "bias"), group);
+  Tensor logits = mcore::column_linear(hidden, output, bias, group);
   hidden.reset();
-  const Tensor labels = contiguous(transpose(w.labels, 0, 1));
+  if (held != nullptr) *held = logits;
+  const Tensor columns = contiguous(transpose(labels, 0, 1));
   const MegatronSpec& m = w.strategy().megatron;
-  Tensor losses = mcore::cross_entropy(logits, labels, m.cross_entropy, m.transformer_engine);
+  Tensor losses = mcore::cross_entropy(logits, columns, m.cross_entropy, m.transformer_engine);
   losses = contiguous(transpose(losses, 0, 1));
-  logits.reset();
+  return losses;
+}
+
+Tensor final_norm(const Walk& w, const Params& p, const Tensor& hidden) {
+  return mcore::norm(hidden, p.norm(w.row.final_norm));
+}
+
+Tensor head(const Walk& w, const Params& p, const Tensor& output, Tensor hidden) {
+  const Tensor bias = p.find(w.row.head, "bias");
+  Tensor losses = token_losses(w, output, bias, std::move(hidden), w.labels);
   losses = mul(losses, w.loss_mask);
   return sum(losses);
 }

@@ -24,6 +24,8 @@ struct Walk {
   Tensor tokens = {}, labels = {}, loss_mask = {}, attention_mask = {};
   /// Of T5Model beside them: the decoder's tokens, masks of its attentions, the encoder's output.
   Tensor decoder_tokens = {}, decoder_mask = {}, cross_mask = {}, memory = {};
+  /// Logits that a variable holds until the loss is there.
+  Tensor held_logits = {};
 
   const ModelSpec& model() const { return job.model; }
   const Strategy& strategy() const { return job.strategy; }
@@ -55,7 +57,13 @@ mcore::DiscardedOutputs discarded(const Walk& w);
 bool recomputes(const Walk& w, std::string_view module);
 /// TransformerLayer.
 Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& hidden);
-/// Final norm, output layer, loss of one micro-batch: a number. `output`: the vocabulary's matrix.
-Tensor head(Walk& w, const Params& p, const Tensor& output, Tensor hidden);
+/// The norm behind the last layer.
+Tensor final_norm(const Walk& w, const Params& p, const Tensor& hidden);
+/// Output layer and cross-entropy [b, s] of labels [b, s]. `output`: the vocabulary's matrix.
+/// `logits`, where given, holds them.
+Tensor token_losses(const Walk& w, const Tensor& output, const Tensor& bias, Tensor hidden,
+                    const Tensor& labels, Tensor* logits = nullptr);
+/// Loss of one micro-batch, a number, from what the final norm gives.
+Tensor head(const Walk& w, const Params& p, const Tensor& output, Tensor hidden);
 
 }  // namespace memplan::megatron
