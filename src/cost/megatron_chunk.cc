@@ -37,6 +37,7 @@ class ChunkWalk {
     Tensor input;
     Tensor output = forward(w, input);
     session_.ledger.leave();
+    const int64_t attributes = w.attributes;
     w.tokens.reset();
     w.labels.reset();
     w.loss_mask.reset();
@@ -63,6 +64,7 @@ class ChunkWalk {
     out.backward = peak(Phase::backward);
     defer_head(out);
     out.buffer = Bytes(session_.rounded(buffer_));
+    out.attributes = Bytes(attributes);
     return out;
   }
 

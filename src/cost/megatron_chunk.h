@@ -24,6 +24,7 @@ struct ChunkMemory {
   Bytes deferred;      ///< what a deferred weight gradient of the output layer waits with
   std::vector<aten::KeptTensors> tensors;  ///< of `kept`
   Bytes buffer;                            ///< of GlobalMemoryBuffer: stays
+  Bytes attributes;  ///< of the last micro-batch, which modules hold until their next forward
 };
 
 /// `job`: padded. `program`: its lowering, for the true number of stages.

@@ -48,6 +48,7 @@ class Player {
       task.forward ? forward(chunks_[at], run_[at]) : backward(chunks_[at], run_[at]);
     }
     out_.left = live_ - deferred_;
+    for (const ChunkMemory& chunk : chunks_) out_.left += chunk.attributes;
     return out_;
   }
 

@@ -286,7 +286,6 @@ std::vector<std::string> not_modelled(const Job& job) {
   if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
   if (job.strategy.cp > 1)
     out.push_back("what context parallelism holds of other ranks' keys and values");
-  if (job.model.moe.experts > 0) out.push_back("the router's auxiliary losses");
   if (job.strategy.megatron.shared_expert_overlap)
     out.push_back("shared experts that run beside the routed ones");
   return out;

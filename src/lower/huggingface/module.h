@@ -209,8 +209,8 @@ struct Family {
                    const Tensor& hidden) = nullptr;
   /// What model.forward does to a layer's output, outside of the layer and of its checkpoint.
   Tensor (*after_layer)(Forward& f, const Params& embedding, const Tensor& hidden) = nullptr;
-  /// What model.forward returns, of the last layer's output: a program that has it computes its loss
-  /// of that (`program_loss`), in place of the hidden states.
+  /// What model.forward returns, of the last layer's output: a program that has it computes its
+  /// loss of that (`program_loss`), in place of the hidden states.
   Tensor (*output)(Forward& f, const Params& head, Tensor hidden) = nullptr;
   /// In the place of `loss`, by a program that lets go of the hidden states on the way.
   Tensor (*program_loss)(Forward& f, const Params& head, const Params& embedding, Tensor hidden,

@@ -20,15 +20,6 @@ namespace {
 
 using Dispatcher = MegatronSpec::Dispatcher;
 
-// TopKRouter: probabilities [n, E], zero but for a token's own experts.
-Tensor route(const Walk& w, const Params& p, const Tensor& tokens) {
-  const MegatronSpec& m = w.strategy().megatron;
-  const DType dtype = m.router_fp32 ? DType::f32 : tokens.dtype();
-  const Tensor logits = mcore::router_linear(tokens, p.get(w.row.moe.router), dtype);
-  const Tensor scores = softmax_f32(logits);
-  return mcore::scatter_chosen(to(scores, dtype), w.model().moe.experts_per_token);
-}
-
 // Copies of tokens that an expert takes from a rank that has `all` of them (moe_utils.py,
 // get_capacity).
 int64_t capacity(const Walk& w, int64_t all) {
@@ -127,10 +118,10 @@ void leave_combine(const Walk& w, Held& held) {
 }
 
 // MoEAllGatherTokenDispatcher: all tokens of the tp·ep ranks, of which a rank keeps its experts'.
-Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
+Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Routed& routed) {
   const Strategy& s = w.strategy();
   const int64_t ranks = checked_mul(expert_tp(s), s.ep);
-  const Tensor all_probabilities = mcore::gather_rows(probabilities, ranks);
+  const Tensor all_probabilities = mcore::gather_rows(routed.probabilities, ranks);
   const Tensor all = mcore::gather_rows(tokens, ranks, w.group.buffer);
   const int64_t rows = rows_received(w, all.size(0), copies_of(w, all.size(0))) / s.ep;
   const Tensor map = mcore::row_map(w.session, all.size(0), rows, w.model().moe.experts / s.ep,
@@ -138,19 +129,25 @@ Tensor by_all_gather(Walk& w, const Params& p, const Tensor& tokens, const Tenso
   const Tensor own = mcore::permute(all, rows, map);
   const Tensor weights = slice(reshape(all_probabilities, {all_probabilities.elements(), 1}), 0, 0,
                                std::min(rows, all_probabilities.elements()));
-  Tensor out = run_experts(w, p, own, clone(weights));
+  const Tensor local = clone(weights);
+  const Tensor local_map = make(w.session, "aten.clone.default",
+                                {all.size(0), w.model().moe.experts / s.ep}, DType::boolean);
+  hold_as_attributes(w, {&map, &local, &local_map});
+  Tensor out = run_experts(w, p, own, local);
   out = mcore::unpermute(out, all.size(0), map);
   return mcore::scatter_rows(out, ranks);
 }
 
 // MoEAlltoAllTokenDispatcher.
-Tensor by_all_to_all(Walk& w, const Params& p, const Tensor& tokens, const Tensor& probabilities) {
+Tensor by_all_to_all(Walk& w, const Params& p, const Tensor& tokens, const Routed& routed) {
   const Strategy& s = w.strategy();
   const int64_t sent = copies_of(w, tokens.size(0));
   const int64_t received = rows_received(w, tokens.size(0), sent);
   const int64_t local = w.model().moe.experts / s.ep;
   const Tensor map = mcore::row_map(w.session, tokens.size(0), sent, w.model().moe.experts,
                                     s.megatron.permute_fusion);
+  const Tensor& probabilities = routed.probabilities;
+  hold_as_attributes(w, {&map, &probabilities, &routed.map});
   Held held;
   held.dispatched = mcore::permute(tokens, sent, map);
   Tensor weights = mcore::permute(reshape(probabilities, {probabilities.elements(), 1}), sent, map);
@@ -189,6 +186,15 @@ Tensor shared_expert(const Walk& w, const Params& p, const Tensor& hidden) {
 
 }  // namespace
 
+void hold_as_attributes(Walk& w, std::initializer_list<const Tensor*> tensors) {
+  const Session& session = w.session;
+  if (session.recomputing || session.running_again) return;
+  const int64_t rounds =
+      session.stretch > 0 ? session.stretch_counts[static_cast<size_t>(session.stretch) - 1] : 1;
+  for (const Tensor* x : tensors)
+    w.attributes = checked_add(w.attributes, checked_mul(rounds, session.rounded(x->bytes())));
+}
+
 Tensor experts(Walk& w, const Params& p, const Tensor& hidden) {
   const Tensor tokens = view(hidden, {hidden.size(0) * hidden.size(1), hidden.size(2)});
   Tensor shared;
@@ -196,9 +202,9 @@ Tensor experts(Walk& w, const Params& p, const Tensor& hidden) {
     const auto run = [&w, &p, hidden] { return shared_expert(w, p, hidden); };
     shared = recomputes(w, "shared_experts") ? checkpoint(w.session, hidden, run) : run();
   }
-  const Tensor probabilities = route(w, p, tokens);
+  const Routed routed = route(w, p, tokens);
   const bool gathers = w.strategy().megatron.dispatcher == Dispatcher::allgather;
-  Tensor out = (gathers ? by_all_gather : by_all_to_all)(w, p, tokens, probabilities);
+  Tensor out = (gathers ? by_all_gather : by_all_to_all)(w, p, tokens, routed);
   out = view(out, hidden.sizes());
   return shared ? add(out, shared) : out;
 }

@@ -7,6 +7,7 @@
 #include "ops/aten/ops.h"
 #include "ops/linear.h"
 #include "ops/mcore/mappings.h"
+#include "ops/mcore/pointwise.h"
 #include "ops/pointwise.h"
 
 namespace memplan::megatron {
@@ -42,18 +43,6 @@ Tensor one_layer(Walk& w, const Params& p, const Tensor& stream, const Tensor& e
     return mcore::norm(x, p.norm(kMtpFinalNorm));
   };
   return w.strategy().recompute == Recompute::full ? checkpoint(w.session, stream, run) : run();
-}
-
-// MTPLossAutoScaler
-Tensor with_loss(const Tensor& stream, const Tensor& loss) {
-  Tensor out = alias(stream, stream.sizes(), stream.strides());
-  const Saved kept(loss);
-  record({&out}, {&stream, &loss}, [kept](Grads& g) {
-    const Tensor value = kept.get();
-    g.set(0, g.in());
-    g.set(1, make(g.session(), "aten.mul.Tensor", value.sizes(), value.dtype()));
-  });
-  return out;
 }
 
 }  // namespace
@@ -109,7 +98,7 @@ Tensor predict_more(Walk& w, std::span<const Params* const> layers, const Params
     Tensor loss = token_losses(w, output, {}, parts[i], labels, holds ? &w.held_logits : nullptr);
     loss = mul(loss, mask);
     loss = mul_scalar(loss);
-    out = with_loss(out, loss);
+    out = mcore::with_loss(out, loss);
   }
   return out;
 }

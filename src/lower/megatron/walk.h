@@ -27,6 +27,9 @@ struct Walk {
   /// Logits that a variable holds until the loss is there.
   Tensor held_logits = {};
 
+  /// Bytes that attributes of modules hold of the last micro-batch until the next one.
+  int64_t attributes = 0;
+
   const ModelSpec& model() const { return job.model; }
   const Strategy& strategy() const { return job.strategy; }
   bool is_t5() const { return row.form == Form::mcore_t5; }
@@ -46,6 +49,14 @@ Tensor latent_attention(Walk& w, const Params& p, const Tensor& x);
 Tensor cross_attention(Walk& w, const Params& p, const Tensor& hidden);
 /// What --recompute-modules' core_attn runs again.
 Tensor core_attention(const Walk& w, const Tensor& q, const Tensor& k, const Tensor& v);
+/// Of tokens [n, h] over E experts: probabilities [n, E], zero but for a token's own experts, and
+/// which those are.
+struct Routed {
+  Tensor probabilities, map;
+};
+Routed route(const Walk& w, const Params& p, const Tensor& tokens);
+/// A module's attributes keep these tensors when their forward is over.
+void hold_as_attributes(Walk& w, std::initializer_list<const Tensor*> tensors);
 /// MoELayer behind its norm: [s, b, h] -> [s, b, h].
 Tensor experts(Walk& w, const Params& p, const Tensor& hidden);
 /// MLP whose first linear layer holds the norm before it, or (`norm` without a weight) none.

@@ -70,9 +70,8 @@ Tensor fused(const Kernel& kernel, const Tensor& q, const Tensor& k, const Tenso
   // under fake tensors (torch/_meta_registrations.py); the other's is (b, s, heads, d).
   std::vector<Tensor> results = checkpointed_results(session, kernel.forward, [&] {
     std::vector<Tensor> made;
-    made.push_back(kernel.like_q && q.is_dense()
-                       ? allocate(session, sizes, q.strides(), q.dtype())
-                       : heads_inside(session, sizes, q.dtype()));
+    made.push_back(kernel.like_q && q.is_dense() ? allocate(session, sizes, q.strides(), q.dtype())
+                                                 : heads_inside(session, sizes, q.dtype()));
     const int64_t lse_rows = ceil_div(q.size(2), kernel.lse_step) * kernel.lse_step;
     made.push_back(allocate(session, {q.size(0), q.size(1), lse_rows}, DType::f32));
     for (const int64_t elements : kernel.rng)

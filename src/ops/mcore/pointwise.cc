@@ -120,4 +120,16 @@ KeysValues plain_latent_rope(const Tensor& kv, const Tensor& rotary, int64_t nop
   return {cat(whole), contiguous(parts[1])};
 }
 
+Tensor with_loss(const Tensor& x, const Tensor& loss) {
+  if (!tracks({&x, &loss})) return x;
+  Tensor out = alias(x, x.sizes(), x.strides());
+  const Saved kept(loss);
+  record({&out}, {&x, &loss}, [kept](Grads& g) {
+    const Tensor value = kept.get();
+    g.set(0, g.in());
+    g.set(1, make(g.session(), "aten.mul.Tensor", value.sizes(), value.dtype()));
+  });
+  return out;
+}
+
 }  // namespace memplan::mcore

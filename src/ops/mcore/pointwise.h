@@ -33,4 +33,8 @@ KeysValues fused_latent_rope(const Tensor& kv, const Tensor& rotary, int64_t nop
 /// The same, operator by operator.
 KeysValues plain_latent_rope(const Tensor& kv, const Tensor& rotary, int64_t nope, int64_t v_dim);
 
+/// x with a loss hung onto it, whose gradient is made when x's comes by (MTPLossAutoScaler,
+/// MoEAuxLossAutoScaler).
+Tensor with_loss(const Tensor& x, const Tensor& loss);
+
 }  // namespace memplan::mcore

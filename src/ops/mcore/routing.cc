@@ -102,16 +102,53 @@ Tensor router_linear(const Tensor& x, const Tensor& weight, DType dtype) {
   return out;
 }
 
-Tensor scatter_chosen(const Tensor& scores, int64_t chosen) {
-  const Selected top = topk(scores, chosen);
-  Tensor out = make(scores.session(), "aten.scatter.src", scores.sizes(), scores.dtype());
-  if (!tracks(top.values)) return out;
-  const Saved index(top.indices);
-  record({&out}, {&top.values}, [index](Grads& g) {
-    const Tensor columns = index.get();
-    g.set(0, make(g.session(), "aten.gather.default", columns.sizes(), g.in().dtype()));
+Tensor scatter_columns(const Tensor& values, const Tensor& columns, const Shape& sizes) {
+  Tensor out = make(values.session(), "aten.scatter.src", sizes, values.dtype());
+  if (!tracks(values)) return out;
+  const Saved index(columns);
+  record({&out}, {&values}, [index](Grads& g) {
+    const Tensor at = index.get();
+    g.set(0, make(g.session(), "aten.gather.default", at.sizes(), g.in().dtype()));
   });
   return out;
+}
+
+Tensor fused_scores(const Tensor& logits) {
+  Session& session = logits.session();
+  const Tensor scores = allocate(session, logits.sizes(), DType::f32);
+  Tensor out = make(session, "fused_topk_with_score_function", logits.sizes(), logits.dtype());
+  if (!tracks(logits)) return out;
+  const Saved kept(scores);
+  record({&out}, {&logits}, [kept, dtype = logits.dtype()](Grads& g) {
+    const Tensor read = kept.get();
+    g.set(0, make(g.session(), "fused_topk_with_score_function_bwd", read.sizes(), dtype));
+  });
+  return out;
+}
+
+namespace {
+
+// An operator that keeps what it reads and what it gives.
+Tensor keeping_both(const Tensor& x, std::string_view op, const Shape& sizes) {
+  Tensor out = make(x.session(), op, sizes, x.dtype());
+  if (!tracks(x)) return out;
+  const Saved input(x), result(out);
+  record({&out}, {&x}, [input, result](Grads& g) {
+    const Tensor read = input.get();
+    const Tensor given = result.get();
+    g.set(0, make(g.session(), "aten.mul.Tensor", read.sizes(), read.dtype()));
+  });
+  return out;
+}
+
+}  // namespace
+
+Tensor sqrt_softplus(const Tensor& x) { return keeping_both(x, "aten.sqrt.default", x.sizes()); }
+
+Tensor logsumexp(const Tensor& x) {
+  Shape sizes = x.sizes();
+  sizes.dims -= 1;
+  return keeping_both(x, "aten.logsumexp.default", sizes);
 }
 
 Tensor grouped_linear(const Tensor& x, std::span<const Tensor> weights, const Group& group) {

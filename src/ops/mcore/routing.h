@@ -27,8 +27,15 @@ Tensor scatter_rows(const Tensor& x, int64_t ranks);
 
 /// RouterGatingLinearFunction: x [n, h], weight [E, h] -> logits [n, E] in `dtype`.
 Tensor router_linear(const Tensor& x, const Tensor& weight, DType dtype);
-/// Probabilities of the chosen experts alone, in a matrix [n, E] of zeros: scores -> scores.
-Tensor scatter_chosen(const Tensor& scores, int64_t chosen);
+/// Columns of values [n, k] at their places in a matrix of zeros [n, E].
+Tensor scatter_columns(const Tensor& values, const Tensor& columns, const Shape& sizes);
+/// Transformer Engine's fused_topk_with_score_function and fused_compute_score_for_moe_aux_loss:
+/// [n, E] of logits; keeps as many fp32 scores (pytorch/router.py).
+Tensor fused_scores(const Tensor& logits);
+/// softplus(x).sqrt(): keeps x and the result.
+Tensor sqrt_softplus(const Tensor& x);
+/// Over the last dimension: keeps x and the result.
+Tensor logsumexp(const Tensor& x);
 
 /// GroupedLinear: rows of x in stretches, one for each weight [out, in].
 Tensor grouped_linear(const Tensor& x, std::span<const Tensor> weights, const Group& group);
