@@ -68,6 +68,20 @@ class ChunkWalk {
     return out;
   }
 
+  // schedules.py, forward_only: nothing is kept, and recomputation has nothing to do.
+  ChunkPeak evaluate() {
+    place_parameters();
+    base_ = session_.ledger.live();
+    Walk w = make_walk(session_, job_, &buffer_);
+    const aten::NoGrad off(session_);
+    session_.ledger.enter(Phase::forward);
+    batch(w);
+    Tensor input;
+    const Tensor output = forward(w, input);
+    session_.ledger.leave();
+    return peak(Phase::forward);
+  }
+
  private:
   const Block& block(int32_t index) const { return program_.blocks[static_cast<size_t>(index)]; }
 
@@ -272,7 +286,11 @@ class ChunkWalk {
 }  // namespace
 
 ChunkMemory walk_chunk(const Job& job, const Program& program, const Chunk& chunk) {
-  return ChunkWalk(job, program, chunk).run();
+  ChunkMemory out = ChunkWalk(job, program, chunk).run();
+  Job evaluating = job;
+  evaluating.model.dropout = {};
+  out.evaluation = ChunkWalk(evaluating, program, chunk).evaluate();
+  return out;
 }
 
 }  // namespace memplan::megatron

@@ -17,11 +17,12 @@ struct ChunkPeak {
 };
 
 struct ChunkMemory {
-  Bytes kept;          ///< of a micro-batch between its forward and its backward
-  Bytes received;      ///< the tensor that another stage sent; nothing with the embedding
-  ChunkPeak forward;   ///< above what is live without this micro-batch
-  ChunkPeak backward;  ///< the same, what the micro-batch keeps included
-  Bytes deferred;      ///< what a deferred weight gradient of the output layer waits with
+  Bytes kept;            ///< of a micro-batch between its forward and its backward
+  Bytes received;        ///< the tensor that another stage sent; nothing with the embedding
+  ChunkPeak forward;     ///< above what is live without this micro-batch
+  ChunkPeak backward;    ///< the same, what the micro-batch keeps included
+  ChunkPeak evaluation;  ///< of a forward in eval() mode under no_grad
+  Bytes deferred;        ///< what a deferred weight gradient of the output layer waits with
   std::vector<aten::KeptTensors> tensors;  ///< of `kept`
   Bytes buffer;                            ///< of GlobalMemoryBuffer: stays
   Bytes attributes;  ///< of the last micro-batch, which modules hold until their next forward

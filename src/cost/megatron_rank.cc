@@ -258,6 +258,7 @@ class Ranks {
       add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
     sort_kept_tensors(out.largest);
     start(out, kept.bytes + initialisation(stage, own), states.made_by_step);
+    evaluate(out, chunks);
     return out;
   }
 
@@ -304,6 +305,20 @@ class Ranks {
     line(Holder::activations, "kept by autograd", m.activations);
     line(Holder::transient, "temporaries and gradients of activations", m.transient);
     out.lines.insert(out.lines.end(), buffers.begin(), buffers.end());
+  }
+
+  // Micro-batches like those of training, one at a time.
+  void evaluate(RankPlan& out, const std::vector<ChunkMemory>& chunks) const {
+    const RankMemory& m = out.memory;
+    Bytes held = out.phases[2].allocated;
+    ChunkPeak most;
+    for (const ChunkMemory& chunk : chunks) {
+      held -= 2 * chunk.received;  // of training, replaced
+      if (chunk.evaluation.bytes > most.bytes) most = chunk.evaluation;
+    }
+    const Bytes allocated = held + most.bytes;
+    out.phases.push_back({"evaluation", allocated, allocated, allocated + m.device - m.reserved,
+                          std::string(most.at)});
   }
 
   // What comes before the steady step. Where it is the highest, the rank's memory is that moment's.

@@ -282,7 +282,7 @@ void require_modelled(const Job& job) {
 }
 
 std::vector<std::string> not_modelled(const Job& job) {
-  std::vector<std::string> out{"memory that evaluation and checkpoints need"};
+  std::vector<std::string> out{"memory that checkpoints need"};
   if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
   if (job.strategy.cp > 1)
     out.push_back("what context parallelism holds of other ranks' keys and values");

@@ -196,5 +196,23 @@ TEST_CASE("layers that GPTModel does not have are refused by name") {
   CHECK(refusal("llama", false).empty());
 }
 
+// A layer's tensors are gone before the next one runs, however many there are.
+TEST_CASE("evaluation keeps nothing of a layer") {
+  const auto above_states = [](int64_t layers) {
+    Job job = gpt3_175b();
+    job.strategy.pp = 1;
+    job.strategy.global_batch = 8;
+    job.cluster.gpus = 64;
+    job.model.layers = layers;
+    const RankPlan rank = predict(job).ranks.front();
+    const auto phase = [&](std::string_view name) {
+      return std::ranges::find(rank.phases, name, &PhasePeak::phase)->allocated;
+    };
+    CHECK(phase("evaluation") < phase("forward"));
+    return phase("evaluation") - phase("between steps");
+  };
+  CHECK(above_states(12) == above_states(3));
+}
+
 }  // namespace
 }  // namespace memplan
