@@ -150,7 +150,7 @@ class Step {
     return layers_ == Layers::folded && !family_.after_layer && !hf::differs_by_layer(s_.peft) &&
            !deepspeed::partitions(s_) &&  // buckets fill across layers
            !fsdp::flattens(s_) &&         // one layer's unit is gathered in another
-           s_.recompute_every == 1 &&
+           s_.recompute_every == 1 && !fsdp2::keeps_last_layer(s_) &&
            !s_.offload_activations;  // which layers' tensors wait for their copy differs by layer
   }
 

@@ -62,7 +62,9 @@ void add_groups(const Job& job, const WalkedModel& model, ShardedStep& step) {
   for (size_t at = 1; at + 1 < blocks.size(); ++at) {
     std::vector<ShardedParam> layer;
     append(blocks[at], layer);
-    step.add_group(std::move(layer), model.rounds(blocks[at]), fsdp.after_forward);
+    const bool kept = at + 2 == blocks.size() && fsdp2::keeps_last_layer(job.strategy);
+    step.add_group(std::move(layer), model.rounds(blocks[at]),
+                   kept ? std::optional<int64_t>(1) : fsdp.after_forward);
   }
   if (!apart) return;
   std::vector<ShardedParam> embedding, head;

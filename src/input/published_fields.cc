@@ -21,6 +21,7 @@ struct ModelRow {
 };
 constexpr auto kModels = std::to_array<ModelRow>({
     {"llama-", "llama", ""},
+    {"llama2", "llama", ""},
     {"phi-1", "phi", ""},
     {"phi-2", "phi", ""},
     // stabilityai/stablelm-base-alpha-3b/config.json

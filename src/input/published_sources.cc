@@ -8,6 +8,7 @@
 #include "input/published_fields.h"
 #include "input/published_megatron.h"
 #include "input/published_simumax.h"
+#include "input/published_torchtitan.h"
 #include "input/published_torchtune.h"
 
 namespace memplan {
@@ -185,6 +186,10 @@ constexpr auto kTorchtuneFigures = std::to_array<PublishedFigure>({
     {"allocated_gb", "initial", kGB, by_step},
     {"allocated_gib", "initial", kGiBytes, by_step},
 });
+constexpr auto kTorchtitanFigures = std::to_array<PublishedFigure>({
+    {"peak_active_gib", "active", kGiBytes},
+    {"peak_reserved_gib", "reserved", kGiBytes},
+});
 // Printed as GB: 6.74e9 parameters of 2 bytes are 12.55 GiB. States as papers count them, with the
 // fp32 master copy; activations as the PyTorch and transformers of June 2023 kept them.
 constexpr auto kLomoFigures = std::to_array<PublishedFigure>({
@@ -212,6 +217,7 @@ constexpr auto kSources = std::to_array<PublishedSource>({
      metamath_model},
     {"Lightning-AI/litgpt", "", kLitgptFigures, read_litgpt, litgpt_model},
     {"pytorch/torchtune", "", kTorchtuneFigures, read_torchtune_record},
+    {"pytorch/torchtitan", "", kTorchtitanFigures, read_torchtitan_record},
     {"LOMO", "", kLomoFigures, read_lomo},
     {"NVIDIA/Megatron-LM", "", kMegatronFigures, read_megatron_record},
     {"MooreThreads/SimuMax", "", kSimumaxFigures, read_simumax_record},

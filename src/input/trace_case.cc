@@ -39,6 +39,10 @@ void read_weights(const JsonNode& node, TraceDraft& draft) {
 void read_autocast(const JsonNode& node, TraceDraft& draft) {
   if (!node.is_null()) draft.autocast = parse_dtype(node.text(), node.where());
 }
+// torchtitan's.
+void read_release(const JsonNode& node, TraceDraft& draft) {
+  draft.job.strategy.torchtitan = parse_version(node.text(), node.where());
+}
 void read_program(const JsonNode& node, TraceDraft& draft) {
   if (node.is_null()) return;
   Job& job = draft.job;
@@ -207,6 +211,7 @@ constexpr auto kKeys =
                             {"clip", read_clip},
                             {"micro_batches", read_micro_batches},
                             {"program", read_program},
+                            {"release", read_release},
                             {"peft", read_peft},
                             {"quantization", read_quantization},
                             {"loss", read_loss},

@@ -44,6 +44,8 @@ void read_torchtitan(const JsonNode& node, TraceDraft& draft) {
   read_fsdp_world(node, draft);
   Fsdp& fsdp = draft.job.strategy.fsdp;
   read_fsdp_dtypes(node, fsdp);
+  // apply_fsdp of 2024: reshard_after_forward=True of the model, which torch since 2.8 obeys.
+  if (draft.job.strategy.torchtitan < Version{0, 2, 0}) return;
   fsdp.root_after_forward = 1;
   if (const auto reshard = node.find("reshard_after_forward")) {
     const std::string policy = reshard->one_of({"default", "always", "never"});

@@ -21,7 +21,12 @@ std::optional<DType> own_reduce_dtype(const Fsdp& fsdp) {
 
 }  // namespace
 
-bool groups_ends(const Strategy& s) { return s.framework == Framework::torchtitan; }
+bool groups_ends(const Strategy& s) {
+  return s.framework == Framework::torchtitan && !(s.torchtitan < Version{0, 2, 0});
+}
+bool keeps_last_layer(const Strategy& s) {
+  return s.framework == Framework::torchtitan && !groups_ends(s);
+}
 
 Bytes mesh_bytes(const Job& job) {
   // torchtitan makes its meshes beforehand, but for HSDP's, which it takes out of another.
@@ -146,7 +151,7 @@ std::vector<std::string> assumptions(const Job& job) {
 
 // accelerate 1.15, utils/fsdp_utils.py fsdp2_prepare_model; torchtitan, parallelize_llama.
 std::vector<std::string> not_modelled(const Job& job) {
-  if (groups_ends(job.strategy)) return {};
+  if (job.strategy.framework == Framework::torchtitan) return {};
   return {
       "embedding and head in groups of their own, as accelerate 1.15 and torchtitan have them: "
       "here they are gathered and reduced together"};

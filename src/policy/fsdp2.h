@@ -23,6 +23,8 @@ std::vector<std::string> not_modelled(const Job& job);
 /// torchtitan 0.2.2, apply_fsdp: the embedding is a group, norm and head are another, and none is
 /// left for the model itself. Fsdp::root_after_forward is that of norm and head.
 bool groups_ends(const Strategy& strategy);
+/// torchtitan before that: its last layer is not resharded after forward.
+bool keeps_last_layer(const Strategy& strategy);
 
 /// The ranks of a DeviceMesh, a table of int32 on the host: seen where the CPU's tensors are
 /// counted.

@@ -186,7 +186,7 @@ void require_modelled(const Job& job) {
     refuse("--precision " + s.precision.name,
            "framework '" + framework + "' keeps no master copy of 16-bit weights",
            "use --precision amp-bf16 (fp32 weights under autocast) or bf16");
-  if (s.recompute == Recompute::selective && s.framework != Framework::torchtitan)
+  if (s.recompute == Recompute::selective && job.model.implementation != Implementation::torchtitan)
     refuse("--recompute selective", "framework '" + framework + "' checkpoints whole layers",
            "use --recompute full");
   if (s.activations != ActivationModel::korthikanti)
@@ -276,7 +276,8 @@ std::vector<std::string> assumptions(const Job& job) {
   if (job.model.implementation == Implementation::torchtitan) {
     out.push_back("operators of torch " + version_text(s.torch) + ", torchtitan " +
                   version_text(s.torchtitan));
-    for (std::string& line : fsdp2::assumptions(job)) out.push_back(std::move(line));
+    for (std::string& line : fsdp::flattens(s) ? fsdp1::assumptions(job) : fsdp2::assumptions(job))
+      out.push_back(std::move(line));
     return out;
   }
   out.push_back("operators of torch " + version_text(s.torch) + " and transformers " +

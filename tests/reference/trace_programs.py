@@ -103,6 +103,8 @@ PROGRAMS = {"litgpt": (LitGPT, ("lightning.fabric.plugins.precision", "lit_gpt.l
 
 def import_program(case):
     """Imports what a program needs while no tensor is counted."""
+    if case["program"] == "torchtitan":
+        return trace_torchtitan.import_release(case)
     for name in PROGRAMS[case["program"]][1]:
         importlib.import_module(name)
 

@@ -473,7 +473,7 @@ def build_mesh(case, device):
     with_real_meshes()
     dist.init_process_group("fake", store=FakeStore(), rank=plan.get("rank", 0), world_size=plan["world"])
     if plan["kind"] == "torchtitan":
-        return trace_torchtitan.build_dims(plan, device)
+        return trace_torchtitan.build_dims(case, device)
     if "replicate" in plan:
         copies = plan["replicate"]
         return {"dp": init_device_mesh(device, (copies, plan["world"] // copies), mesh_dim_names=("replicate", "shard"))}

@@ -11,12 +11,25 @@ forward_backward_step) around them. Words of a case:
                "reduce_dtype": "float32", "reshard_after_forward": "default"}: the degrees of torchtitan.config's
               Parallelism, the rest of N being data_parallel_shard_degree, and its mixed precision. "rank" as of fsdp2.
               "loss_parallel": false for disable_loss_parallel
+  release     "0.2.2", or "0.0.2" for commit 9dec370 of December 2024 (its folder on PYTHONPATH): apply_ac, apply_fsdp
+              and the loss of its train.py
 """
 import contextlib
+import importlib
+import types
 
 import torch
 
-MODULES = ("torchtitan.models.llama3.infra.parallelize", "torchtitan.components.loss", "torchtitan.distributed.utils")
+MODULES = ()  # import_release tells them by the case
+OF_2024 = "0.0.2"
+
+
+def import_release(case):
+    names = ["models.llama3.infra.parallelize", "components.loss", "distributed.utils"]
+    if case.get("release") == OF_2024:
+        names = ["parallelisms.parallelize_llama", "models.llama.model", "utils"]
+    for name in names:
+        importlib.import_module("torchtitan." + name)
 
 
 def job_config(case):
@@ -36,20 +49,28 @@ def job_config(case):
 
 
 def build(case):
-    from torchtitan.models.llama3.model.args import TransformerModelArgs
-    from torchtitan.models.llama3.model.model import Transformer
+    if case.get("release") == OF_2024:
+        from torchtitan.models.llama.model import ModelArgs as Arguments, Transformer
+        Transformer.init_weights = lambda model, *args: None  # draws numbers
+    else:
+        from torchtitan.models.llama3.model.args import TransformerModelArgs as Arguments
+        from torchtitan.models.llama3.model.model import Transformer
     config = case["config"]
     assert config["model_type"] == "llama", config
     width = 8 * config["hidden_size"] // 3  # of FeedForward, before it is rounded up to the one that is wanted
-    args = TransformerModelArgs(
+    args = Arguments(
         dim=config["hidden_size"], n_layers=config["num_hidden_layers"], n_heads=config["num_attention_heads"],
         n_kv_heads=config.get("num_key_value_heads"), vocab_size=config["vocab_size"],
         multiple_of=config["intermediate_size"], ffn_dim_multiplier=1.5 / width, max_seq_len=case["seq"])
     return Transformer(args)
 
 
-def build_dims(plan, device):
+def build_dims(case, device):
     """torchtitan's meshes, on a process group that is there."""
+    plan = case["parallel"]
+    if case.get("release") == OF_2024:
+        from torch.distributed.device_mesh import init_device_mesh
+        return init_device_mesh(device, (plan["world"],), mesh_dim_names=("dp_shard_cp",))
     import torchtitan.distributed.parallel_dims as parallel_dims
     from torchtitan.tools import utils
     parallel_dims.device_type = utils.device_type = device
@@ -65,23 +86,37 @@ class Torchtitan:
     version = "0.2.2"
 
     def __init__(self, case, device):
-        from torchtitan.components.loss import cross_entropy_loss
-        from torchtitan.tools import utils
         self.case = case
-        with utils.set_default_dtype(getattr(torch, case["weights"])), torch.device(device):
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(getattr(torch, case["weights"]))  # training.dtype
+        with torch.device(device):
             self.model = build(case)
+        torch.set_default_dtype(default)
         self.vocab_size = case["config"]["vocab_size"]
-        self.loss_fn = cross_entropy_loss
         self.micro, self.losses = 0, []
 
     def parallelize(self, model, dims):
         """To be called once the model's tensors are counted."""
+        if self.case.get("release") == OF_2024:
+            return self.parallelize_of_2024(model, dims)
         from torchtitan.distributed import utils
         from torchtitan.models.llama3.infra.parallelize import parallelize_llama
         config = job_config(self.case)
         self.model = parallelize_llama(model, dims, config)
         self.context = utils.get_train_context(dims.tp_enabled and not config.parallelism.disable_loss_parallel)
         return self.model
+
+    def parallelize_of_2024(self, model, mesh):
+        parallelize_llama = importlib.import_module("torchtitan.parallelisms.parallelize_llama")
+        checkpoint, plan = self.case["checkpoint"], self.case["parallel"]
+        if checkpoint:
+            parallelize_llama.apply_ac(model, types.SimpleNamespace(
+                mode="full" if checkpoint is True else "selective", selective_ac_option=str(checkpoint)))
+        parallelize_llama.apply_fsdp(
+            model, mesh, getattr(torch, plan.get("param_dtype", "bfloat16")),
+            getattr(torch, plan.get("reduce_dtype", "float32")), pp_enabled=False)
+        self.context = contextlib.nullcontext
+        return model
 
     def __call__(self, ids, labels, micro_batches):
         if self.micro == 0:
@@ -90,7 +125,12 @@ class Torchtitan:
         self.within = contextlib.ExitStack()
         self.within.enter_context(self.context())
         pred = self.model(ids)
-        self.loss_sum = self.loss_fn(pred, labels)
+        if self.case.get("release") == OF_2024:
+            loss = torch.nn.functional.cross_entropy(pred.flatten(0, 1).float(), labels.flatten(0, 1))
+            del pred
+            return loss, None
+        from torchtitan.components.loss import cross_entropy_loss
+        self.loss_sum = cross_entropy_loss(pred, labels)
         loss = self.loss_sum / 1e3  # global_valid_tokens, a number
         del pred
         return loss, None
@@ -102,6 +142,9 @@ class Torchtitan:
         self.losses.append(loss.detach())
 
     def clip(self, params):
+        if self.case.get("release") == OF_2024:
+            torch.nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
+            return
         from torchtitan.distributed.utils import clip_grad_norm_
         clip_grad_norm_(params, 1.0, foreach=True)
 

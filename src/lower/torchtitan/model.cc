@@ -20,8 +20,21 @@ Tensor linear(const Params& p, std::string_view name, const Tensor& x) {
   return aten::linear(x, p.get(name, "weight"), {});
 }
 
-Tensor norm(const Params& p, std::string_view name, const Tensor& x) {
-  return aten::rms_norm(x, p.get(name, "weight"));
+bool of_2024(const Forward& f) { return release_of(f.job.strategy) != Release::february_2026; }
+
+// nn.RMSNorm; in 2024 a module of its own, operator by operator as LlamaRMSNorm.
+Tensor norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
+  const Tensor weight = p.get(name, "weight");
+  return of_2024(f) ? hf::rms_norm(x, weight) : aten::rms_norm(x, weight);
+}
+
+// repeat_kv of [b, s, kv_heads, d], before the heads are transposed.
+Tensor for_all_heads(const Forward& f, const Tensor& x) {
+  const int64_t b = x.size(0), s = x.size(1), kv = f.model.kv_heads, d = f.model.head_dim;
+  if (kv == f.model.heads) return x;
+  const Tensor apart = unsqueeze(x, 3);
+  const Tensor wide = expand(apart, {b, s, kv, f.model.heads / kv, d});
+  return reshape(wide, {b, s, f.model.heads, d});
 }
 
 // view_as_complex of the last dimension's pairs: [b, s, heads, d/2, 2]
@@ -55,13 +68,24 @@ Tensor attention(const Forward& f, const Params& p, const Tensor& x) {
   xk = view(xk, {b, s, f.model.kv_heads, d});
   xv = view(xv, {b, s, f.model.kv_heads, d});
   apply_rotary(f, xq, xk);
-  xq = transpose(xq, 1, 2);
-  xk = transpose(xk, 1, 2);
-  xv = transpose(xv, 1, 2);
   SdpaOptions options;
-  options.causal = options.cudnn_first = true;
-  options.gqa = f.model.heads > f.model.kv_heads;
-  Tensor output = scaled_dot_product_attention(xq, xk, xv, options);
+  options.causal = true;
+  Tensor output;
+  if (of_2024(f)) {
+    const Tensor keys = for_all_heads(f, xk);
+    const Tensor values = for_all_heads(f, xv);
+    xq = transpose(xq, 1, 2);
+    xk = transpose(keys, 1, 2);
+    xv = transpose(values, 1, 2);
+    output = scaled_dot_product_attention(xq, xk, xv, options);
+  } else {
+    xq = transpose(xq, 1, 2);
+    xk = transpose(xk, 1, 2);
+    xv = transpose(xv, 1, 2);
+    options.cudnn_first = true;
+    options.gqa = f.model.heads > f.model.kv_heads;
+    output = scaled_dot_product_attention(xq, xk, xv, options);
+  }
   output = contiguous(transpose(output, 1, 2));
   output = view(output, {b, s, f.model.heads * d});
   return linear(p, row.o, output);
@@ -85,14 +109,14 @@ Tensor layer(Forward& f, const Params& p, const LayerKind&, const Tensor& x) {
   {
     Tensor out;
     {
-      const Tensor normed = norm(p, f.row.before_attention, x);
+      const Tensor normed = norm(f, p, f.row.before_attention, x);
       out = attention(f, p, normed);
     }
     h = add(x, out);
   }
   Tensor out;
   {
-    const Tensor normed = norm(p, f.row.before_mlp, h);
+    const Tensor normed = norm(f, p, f.row.before_mlp, h);
     out = feed_forward(f, p, normed);
   }
   return add(h, out);
@@ -106,17 +130,24 @@ Tensor embed(Forward& f, const Params& p) {
 }
 
 Tensor finish(Forward& f, const Params& head, const Tensor& hidden) {
-  return norm(head, f.row.final_norm, hidden);
+  return norm(f, head, f.row.final_norm, hidden);
 }
 
 Tensor output(Forward& f, const Params& head, Tensor hidden) {
-  hidden = norm(head, f.row.final_norm, hidden);
-  return linear(head, f.row.head, hidden);
+  hidden = norm(f, head, f.row.final_norm, hidden);
+  const Tensor narrow = linear(head, f.row.head, hidden);
+  return release_of(f.job.strategy) == Release::march_2024 ? to(narrow, DType::f32) : narrow;
 }
 
 // cross_entropy_loss and Trainer.forward_backward_step; `logits` is pred.
-Tensor loss(Forward& f, const Params&, const Params&, Tensor pred, Tensor&) {
+Tensor loss(Forward& f, const Params&, const Params&, Tensor pred, Tensor& logits) {
   const Tensor rows = view(pred, {pred.size(0) * pred.size(1), pred.size(2)});
+  if (of_2024(f)) {  // train.py; in March pred is not deleted before backward
+    if (release_of(f.job.strategy) == Release::march_2024) logits = pred;
+    const Tensor scores = to(rows, DType::f32);
+    f.loop.push_back(cross_entropy(scores, view(f.labels, {f.labels.elements()})));
+    return f.loop.back();
+  }
   Tensor loss_sum;
   {
     const Tensor wide = to(rows, DType::f32);
@@ -130,7 +161,10 @@ Tensor loss(Forward& f, const Params&, const Params&, Tensor pred, Tensor&) {
 }
 
 int64_t buffers(const Job& job) {
-  return product({job.strategy.sequence, job.model.head_dim / 2, 2 * size_of(DType::f32)});
+  constexpr int64_t kOfMarch = 2 * 32768;  // ModelArgs.max_seq_len * 2
+  const bool march = release_of(job.strategy) == Release::march_2024;
+  return product(
+      {march ? kOfMarch : job.strategy.sequence, job.model.head_dim / 2, 2 * size_of(DType::f32)});
 }
 
 constexpr Family kFamily = {.name = "torchtitan",

@@ -28,8 +28,14 @@ void require_architecture(const ModelSpec& m) {
 void require_modelled(const Job& job) {
   const Strategy& s = job.strategy;
   require_architecture(job.model);
-  if (s.torchtitan < Version{0, 2, 2})
-    refuse("--torchtitan-version", "torchtitan before 0.2.2 is not modelled", "use 0.2.2");
+  const bool known = s.torchtitan == Version{0, 0, 1} || s.torchtitan == Version{0, 0, 2} ||
+                     !(s.torchtitan < Version{0, 2, 2});
+  if (!known)
+    refuse("--torchtitan-version", "torchtitan before 0.2.2 is not modelled, but for 0.0.2 of 2024",
+           "use 0.2.2");
+  if (release_of(s) != Release::february_2026 && s.micro_batches() > 1)
+    throw Error(ErrorKind::bad_input, "--global-batch",
+                "torchtitan of 2024 accumulates no gradients", "use micro-batch · dp");
   if (fsdp::shards(s) == 1)
     refuse("--dp", "torchtitan without fully_shard (autocast, or DDP) is not modelled",
            "use more GPUs, or a smaller --dp-replicate");
@@ -54,20 +60,28 @@ void require_modelled(const Job& job) {
                 "add --recompute full");
 }
 
+Release release_of(const Strategy& s) {
+  if (!(s.torchtitan < Version{0, 2, 2})) return Release::february_2026;
+  return s.torchtitan < Version{0, 0, 2} ? Release::march_2024 : Release::december_2024;
+}
+
 std::optional<aten::Checkpointing> checkpointing(const Strategy& s, int64_t layer) {
   if (s.recompute == Recompute::none) return {};
-  aten::Checkpointing out{.stops_early = false};  // config/job_config.py: early_stop
+  // config/job_config.py: early_stop; in 2024, torch's own default
+  aten::Checkpointing out{.stops_early = release_of(s) != Release::february_2026};
   if (s.recompute == Recompute::full) {
     // _apply_layer_sac counts from 1
     if ((layer + 1) % s.recompute_every != 0) return {};
     return out;
   }
   // _op_sac_save_list, of matrix products every second one: what is left of it in this model.
-  out.saves = [products = int64_t{0}](std::string_view op) mutable {
+  // cuDNN's attention joined it in 2025.
+  const bool cudnn = release_of(s) == Release::february_2026;
+  out.saves = [cudnn, products = int64_t{0}](std::string_view op) mutable {
     if (op == "aten.mm.default") return ++products % 2 == 1;
     return op == "aten._scaled_dot_product_efficient_attention.default" ||
            op == "aten._scaled_dot_product_flash_attention.default" ||
-           op == "aten._scaled_dot_product_cudnn_attention.default";
+           (cudnn && op == "aten._scaled_dot_product_cudnn_attention.default");
   };
   return out;
 }

@@ -25,6 +25,23 @@ TEST_CASE("torchtitan's trainer is refused where it differs") {
   refused([](Job& j) { j.strategy.recompute_every = 2; }, "no layer is checkpointed");
 }
 
+TEST_CASE("of 2024, checkpoints stop early and cuDNN's attention is run again") {
+  Strategy s = titan::job(2).strategy;
+  s.torchtitan = {0, 0, 2};
+  s.recompute = Recompute::selective;
+  const auto how = checkpointing(s, 0);
+  REQUIRE(how);
+  CHECK(how->stops_early);
+  auto saves = how->saves;
+  CHECK(!saves("aten._scaled_dot_product_cudnn_attention.default"));
+  CHECK(saves("aten._scaled_dot_product_flash_attention.default"));
+  CHECK(release_of(s) == Release::december_2024);
+  s.torchtitan = {0, 0, 1};
+  CHECK(release_of(s) == Release::march_2024);
+  s.torchtitan = {0, 2, 3};
+  CHECK(release_of(s) == Release::february_2026);
+}
+
 TEST_CASE("every N-th layer is checkpointed, counted from 1") {
   Strategy s = titan::job(2).strategy;
   CHECK(!checkpointing(s, 0));
