@@ -21,6 +21,8 @@ Wrapper wrapper(const Strategy& s) {
   return s.zero == 1 && widens ? Wrapper::bf16 : Wrapper::zero_1_and_2;
 }
 
+bool casts_model(const Strategy& s) { return partitions(s) && size_of(s.precision.weight) == 2; }
+
 DType bit16(const Strategy& s) { return s.precision.weight; }
 
 // nccl_start_alignment_factor = 2: a group is padded to a multiple of 2 · world.
@@ -73,8 +75,10 @@ StepPeak step_peak(const FlatGroup& group, int64_t rank, DType gradient, const S
   Value flat;  // one tensor alone is flat already
   if (tensors > 1 || filled < group.partition())
     flat = ledger.make("aten.cat.default", checked_mul(group.partition(), size_of(gradient)));
-  const Value wide =
-      ledger.make("aten._to_copy.default", checked_mul(group.partition(), size_of(DType::f32)));
+  Value wide = flat ? flat : held;  // fp32 already
+  if (gradient != DType::f32)
+    wide =
+        ledger.make("aten._to_copy.default", checked_mul(group.partition(), size_of(DType::f32)));
   flat.reset();
   held.reset();
   ledger.make(inner.at, inner.transient.count());
@@ -116,6 +120,24 @@ StepPeak fused_step(const FlatGroup& group, DType gradient, const StepPeak& inne
   return ledger.peak();
 }
 
+namespace {
+
+// ZeRO-3's hooks see every module, also those that a method puts in.
+void refuse_peft_modules(const PeftSpec& peft) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(
+        ErrorKind::not_modelled, "--peft",
+        "the modules of " + what + ", around which ZeRO-3 gathers parameters, are not named",
+        "use lora on linear layers, or --zero 2");
+  };
+  if (peft.kind != PeftKind::lora) refuse(std::string(to_string(peft.kind)));
+  if (peft.number(PeftNumber::dora) != 0) refuse("DoRA");
+  if (peft.block_diagonal.blocks > 0) refuse("block-diagonal LoRA");
+  if (!peft.modules_to_save.empty()) refuse("modules_to_save");
+}
+
+}  // namespace
+
 void require_modelled(const Job& job) {
   const Strategy& s = job.strategy;
   const auto refuse = [](const std::string& where, const std::string& problem,
@@ -130,12 +152,8 @@ void require_modelled(const Job& job) {
   const bool narrow = size_of(s.precision.weight) == 2;
   if (s.precision.autocast || narrow != s.precision.master.has_value())
     refuse("--precision " + s.precision.name,
-           "only the 16-bit engine with fp32 master weights and, without ZeRO, the one of fp32 are "
-           "modelled",
-           "use --precision mixed-bf16, mixed-fp16 or, with --zero 0, fp32");
-  if (!narrow && s.zero > 0)
-    refuse("--precision " + s.precision.name, "ZeRO of fp32 weights is not modelled",
-           "use --precision mixed-bf16 or mixed-fp16");
+           "only the 16-bit engine with fp32 master weights and the one of fp32 are modelled",
+           "use --precision mixed-bf16, mixed-fp16 or fp32");
   if (s.precision.gradient != s.precision.weight && around != Wrapper::bf16 && s.zero != 3)
     refuse("--grad-dtype",
            s.zero == 0 ? "DeepSpeed itself refuses gradients in another dtype without ZeRO"
@@ -154,8 +172,6 @@ void require_modelled(const Job& job) {
   if (s.zero == 3 && !s.deepspeed.reduce_scatter)
     refuse("reduce_scatter false", "buckets that are all-reduced in place are not modelled",
            "leave it true");
-  if (s.zero == 3 && s.trainable.kind != Trainable::Kind::all)
-    refuse("--train", "frozen parameters under ZeRO-3 are not modelled", "leave it away");
   if (job.model.decoder_layers > 0)
     refuse("--framework deepspeed", "an encoder-decoder is not modelled",
            "use --framework huggingface");
@@ -164,9 +180,14 @@ void require_modelled(const Job& job) {
   if (s.quantization.kind != QuantKind::none)
     refuse("--quantization", "quantized weights under ZeRO are not modelled",
            "leave it away, or use --framework huggingface");
-  if (s.peft.kind != PeftKind::none)
-    refuse("--peft", "the engine casts adapters to 16 bits, which PEFT keeps in fp32: not modelled",
-           "leave it away, or use --framework huggingface or fsdp2");
+  if (s.peft.kind != PeftKind::none && s.zero == 3) {
+    refuse_peft_modules(s.peft);
+    if (s.recompute != Recompute::none)
+      refuse("--recompute",
+             "inputs that are made to require gradients, for adapters under ZeRO-3, are "
+             "not modelled",
+             "leave it away, or use --zero 2");
+  }
   if (s.data_parallel == DataParallelKind::data_parallel)
     throw Error(ErrorKind::bad_input, "--data-parallel", "a DeepSpeed engine takes the place of it",
                 "leave it away");

@@ -32,7 +32,11 @@ void require_modelled(const Job& job);
 std::vector<std::string> assumptions(const Job& job);
 std::vector<std::string> not_modelled(const Job& job);
 
-/// dtype of the flat group and of gradients: the 16-bit type.
+/// The engine casts every parameter to 16 bits, adapters too (engine.py,
+/// _cast_module_mixed_precision).
+bool casts_model(const Strategy& strategy);
+
+/// dtype of the flat group and of gradients: the weights' own.
 DType bit16(const Strategy& strategy);
 
 /// Trained parameters behind one another, padded so that each rank has as many elements.

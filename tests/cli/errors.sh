@@ -91,8 +91,8 @@ fit 2 "valid: ring, tree" --algorithm star
 fit 2 "did you mean 'mixed-bf16'?" --precision mixed-bf15
 fit 4 "'fp8' is not modelled" --precision fp8
 fit 2 "did you mean 'megatron'?" --framework megatrn
-fit 4 "ZeRO of fp32 weights" --framework deepspeed --zero 2 --precision fp32
-refuses 4 "the modules of gemma3" fit gemma3-12b --gpu a100-80g --framework deepspeed --zero 3
+fit 4 "modules of DoRA" --framework deepspeed --zero 3 --peft lora:use_dora=yes
+refuses 4 "the modules of gpt2" fit gpt2 --gpu a100-80g --framework deepspeed --zero 3
 fit 4 "ZeRO-Offload" --framework deepspeed --zero 2 --offload cpu
 fit 4 "BF16_Optimizer" --framework deepspeed --zero 2 --grad-dtype fp32
 fit 2 "belongs to DeepSpeed" --reduce-bucket-size 1000

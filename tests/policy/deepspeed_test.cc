@@ -39,6 +39,8 @@ TEST_CASE("a step has the gradients twice, flat the second time, and once in fp3
   CHECK(peak.transient == Bytes(150 * 2 + 150 * 4));
   // One tensor alone is flat already.
   CHECK(step_peak(FlatGroup({100}, 1), 0, DType::bf16, none).transient == Bytes(100 * 8 + 8));
+  // fp32 gradients are flat once, and no copy is made of them.
+  CHECK(step_peak(FlatGroup({50, 50, 50}, 1), 0, DType::f32, none).transient == Bytes(150 * 4));
   // Once it is fp32 both are gone: 300 bytes less, and the optimizer's own above 600.
   const StepPeak large = step_peak(group, 0, DType::bf16, {Bytes(1000), "aten._foreach_sqrt"});
   CHECK(large.transient == Bytes(600 - 300 + 1000));
@@ -101,6 +103,21 @@ TEST_CASE("what of DeepSpeed is not modelled is refused by name") {
   other = job;
   other.strategy.precision.gradient = DType::f32;
   refused(other, "BF16_Optimizer");
+  other = job;
+  other.strategy.peft = make_peft(PeftKind::vera);
+  CHECK_NOTHROW(require_modelled(other));
+  other.strategy.zero = 3;
+  refused(other, "the modules of vera");
+  other.strategy.peft = make_peft(PeftKind::lora);
+  CHECK_NOTHROW(require_modelled(other));
+  other.strategy.peft.modules_to_save = {"lm_head"};
+  refused(other, "modules_to_save");
+  other = job;
+  other.strategy.precision = parse_precision("fp32", "");
+  for (int stage : {0, 1, 2, 3}) {
+    other.strategy.zero = stage;
+    CHECK_NOTHROW(require_modelled(other));
+  }
   other = job;
   other.strategy.optimizer = OptimizerKind::adam8bit;
   refused(other, "adam8bit");

@@ -10,7 +10,7 @@ using namespace aten;  // NOLINT
 namespace {
 
 // CohereLayerNorm: written in Python, in fp32.
-Tensor norm(const Params& p, std::string_view name, const Tensor& given) {
+Tensor layer_norm_in_python(const Tensor& given, const Tensor& gain) {
   Tensor x = to(given, DType::f32);
   const Tensor mean = mean_last(x);
   Tensor variance;
@@ -26,10 +26,16 @@ Tensor norm(const Params& p, std::string_view name, const Tensor& given) {
     x = mul(centred, scale);
   }
   {
-    const Tensor weight = to(p.get(name, "weight"), DType::f32);
+    const Tensor weight = to(gain, DType::f32);
     x = mul(weight, x);
   }
   return to(x, given.dtype());
+}
+
+Tensor norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
+  const Tensor weight = p.get(name, "weight");
+  return called(f, p, name, {weight}, x,
+                [&](const Tensor& given) { return layer_norm_in_python(given, weight); });
 }
 
 // torch.stack([-x2, x1], dim=-1).flatten(-2) of every second element.
@@ -74,8 +80,8 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
   Tensor k = project(row.k);
   Tensor v = project(row.v);
   if (f.model.qk_norm) {
-    q = norm(p, row.q_norm, q);
-    k = norm(p, row.k_norm, k);
+    q = norm(f, p, row.q_norm, q);
+    k = norm(f, p, row.k_norm, k);
   }
   q = transpose(q, 1, 2);
   k = transpose(k, 1, 2);
@@ -85,15 +91,15 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
 }
 
 Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
-  const Tensor normed = norm(p, f.row.before_attention, hidden);
-  const Tensor attended = attention(f, p, kind, normed);
-  const Tensor fed = gated_mlp(f, p, f.row.mlp, normed);
+  const Tensor normed = norm(f, p, f.row.before_attention, hidden);
+  const Tensor attended = called_attention(f, p, [&] { return attention(f, p, kind, normed); });
+  const Tensor fed = called_mlp(f, p, normed);
   const Tensor sum = add(hidden, attended);
   return add(sum, fed);
 }
 
 Tensor finish(Forward& f, const Params& head, const Tensor& hidden) {
-  return norm(head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
+  return norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
 }
 
 Tensor loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
@@ -105,6 +111,6 @@ Tensor loss(Forward& f, const Params& head, const Params& embedding, const Tenso
 
 }  // namespace
 
-Family cohere() { return {"cohere", layer, decoder_embed, finish, loss, rotary_buffers}; }
+Family cohere() { return named({"cohere", layer, decoder_embed, finish, loss, rotary_buffers}); }
 
 }  // namespace memplan::hf

@@ -30,18 +30,20 @@ Tensor gemma_norm(const Tensor& x, const Tensor& weight) {
   return to(output, x.dtype());
 }
 
-Tensor norm(const Params& p, std::string_view name, const Tensor& x) {
-  return gemma_norm(x, p.get(name, "weight"));
+Tensor norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
+  const Tensor weight = p.get(name, "weight");
+  return called(f, p, name, {weight}, x,
+                [&](const Tensor& given) { return gemma_norm(given, weight); });
 }
 
 Tensor gemma_layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
-  Tensor x = norm(p, f.row.before_attention, hidden);
-  x = decoder_attention(f, p, kind, x);
+  Tensor x = norm(f, p, f.row.before_attention, hidden);
+  x = called_attention(f, p, [&] { return decoder_attention(f, p, kind, x); });
   x = add(residual, x);
   residual = x;
-  x = norm(p, f.row.before_mlp, x);
-  x = gated_mlp(f, p, f.row.mlp, x);
+  x = norm(f, p, f.row.before_mlp, x);
+  x = called_mlp(f, p, x);
   return add(residual, x);
 }
 
@@ -49,14 +51,14 @@ Tensor gemma_layer(Forward& f, const Params& p, const LayerKind& kind, const Ten
 template <typename Attention>
 Tensor sandwich_layer(Forward& f, const Params& p, const Tensor& hidden, Attention attention) {
   Tensor residual = hidden;
-  Tensor x = norm(p, f.row.before_attention, hidden);
-  x = attention(x);
-  x = norm(p, f.row.after_attention, x);
+  Tensor x = norm(f, p, f.row.before_attention, hidden);
+  x = called_attention(f, p, [&] { return attention(x); });
+  x = norm(f, p, f.row.after_attention, x);
   x = add(residual, x);
   residual = x;
-  x = norm(p, f.row.before_mlp, x);
-  x = gated_mlp(f, p, f.row.mlp, x);
-  x = norm(p, f.row.after_mlp, x);
+  x = norm(f, p, f.row.before_mlp, x);
+  x = called_mlp(f, p, x);
+  x = norm(f, p, f.row.after_mlp, x);
   return add(residual, x);
 }
 
@@ -77,8 +79,8 @@ Tensor gemma3_attention(Forward& f, const Params& p, const LayerKind& kind, cons
   Tensor q = project(row.q);
   Tensor k = project(row.k);
   const Tensor v = project(row.v);
-  q = norm(p, row.q_norm, q);
-  k = norm(p, row.k_norm, k);
+  q = norm(f, p, row.q_norm, q);
+  k = norm(f, p, row.k_norm, k);
   if (kind.sliding)
     apply_rotary(f.local_cos, f.local_sin, q, k);
   else
@@ -96,13 +98,13 @@ Tensor gemma3_layer(Forward& f, const Params& p, const LayerKind& kind, const Te
 void scaled_embedding(Forward& f, const Params& p) {
   const std::string name = base_prefix(f.row, f.model) + std::string(f.row.embedding);
   const Tensor weight = p.get(name, "weight");
-  const Tensor rows = embedding(weight, f.ids);
-  if (weight.dtype() == f.job.strategy.precision.weight) {
-    f.inputs_embeds = mul_scalar(rows);
-  } else {  // `self.embed_scale.to(self.weight.dtype)`
+  f.inputs_embeds = called(f, p, name, {weight}, f.ids, [&](const Tensor& ids) {
+    const Tensor rows = embedding(weight, ids);
+    if (weight.dtype() == f.job.strategy.precision.weight) return mul_scalar(rows);
+    // `self.embed_scale.to(self.weight.dtype)`
     const Tensor scale = make(f.session, "aten._to_copy.default", {}, weight.dtype());
-    f.inputs_embeds = mul(rows, scale);
-  }
+    return mul(rows, scale);
+  });
 }
 int64_t scale_buffer(const Job& job) { return size_of(job.strategy.precision.weight); }
 
@@ -140,7 +142,7 @@ Tensor gemma3_embed(Forward& f, const Params& p) {
 }
 
 Tensor gemma_finish(Forward& f, const Params& head, const Tensor& hidden) {
-  return norm(head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
+  return norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
 }
 
 Tensor capped_loss(Forward& f, const Params& head, const Params& embedding, const Tensor& hidden,
@@ -168,15 +170,16 @@ int64_t gemma3_buffers(const Job& job) {
 }  // namespace
 
 Family gemma() {
-  return {"gemma", gemma_layer, gemma_embed, gemma_finish, causal_lm_loss, gemma_buffers};
+  return named({"gemma", gemma_layer, gemma_embed, gemma_finish, causal_lm_loss, gemma_buffers});
 }
 
 Family gemma2() {
-  return {"gemma2", gemma2_layer, gemma_embed, gemma_finish, capped_loss, gemma_buffers};
+  return named({"gemma2", gemma2_layer, gemma_embed, gemma_finish, capped_loss, gemma_buffers});
 }
 
 Family gemma3() {
-  return {"gemma3_text", gemma3_layer, gemma3_embed, gemma_finish, capped_loss, gemma3_buffers};
+  return named(
+      {"gemma3_text", gemma3_layer, gemma3_embed, gemma_finish, capped_loss, gemma3_buffers});
 }
 
 }  // namespace memplan::hf

@@ -10,14 +10,14 @@ namespace {
 Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
-  x = decoder_attention(f, p, kind, x);
+  x = called_attention(f, p, [&] { return decoder_attention(f, p, kind, x); });
   {
     const Tensor scaled = mul_scalar(x);
     x = add(residual, scaled);
   }
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
-  x = gated_mlp(f, p, f.row.mlp, x);
+  x = called_mlp(f, p, x);
   const Tensor scaled = mul_scalar(x);
   return add(residual, scaled);
 }
@@ -40,6 +40,6 @@ Tensor loss(Forward& f, const Params& head, const Params& embedding, const Tenso
 
 }  // namespace
 
-Family granite() { return {"granite", layer, embed, decoder_finish, loss, rotary_buffers}; }
+Family granite() { return named({"granite", layer, embed, decoder_finish, loss, rotary_buffers}); }
 
 }  // namespace memplan::hf

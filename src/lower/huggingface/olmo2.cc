@@ -9,8 +9,10 @@ using namespace aten;  // NOLINT
 
 namespace {
 
-Tensor norm(const Params& p, std::string_view name, const Tensor& x) {
-  return rms_norm(x, p.get(name, "weight"), true);
+Tensor norm(const Forward& f, const Params& p, std::string_view name, const Tensor& x) {
+  const Tensor weight = p.get(name, "weight");
+  return called(f, p, name, {weight}, x,
+                [&](const Tensor& given) { return rms_norm(given, weight, true); });
 }
 
 // cos and sin are fp32: the turned queries and keys are narrowed again.
@@ -28,11 +30,11 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
   Tensor q, k;
   {
     const Tensor projected = linear(f, p, row.q, x);
-    q = norm(p, row.q_norm, projected);
+    q = norm(f, p, row.q_norm, projected);
   }
   {
     const Tensor projected = linear(f, p, row.k, x);
-    k = norm(p, row.k_norm, projected);
+    k = norm(f, p, row.k_norm, projected);
   }
   Tensor v = linear(f, p, row.v, x);
   q = split_heads(q, f.model.head_dim);
@@ -44,12 +46,12 @@ Tensor attention(Forward& f, const Params& p, const LayerKind& kind, const Tenso
 
 Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
-  Tensor x = attention(f, p, kind, hidden);
-  x = norm(p, f.row.after_attention, x);
+  Tensor x = called_attention(f, p, [&] { return attention(f, p, kind, hidden); });
+  x = norm(f, p, f.row.after_attention, x);
   x = add(residual, x);
   residual = x;
-  x = gated_mlp(f, p, f.row.mlp, x);
-  x = norm(p, f.row.after_mlp, x);
+  x = called_mlp(f, p, x);
+  x = norm(f, p, f.row.after_mlp, x);
   return add(residual, x);
 }
 
@@ -62,11 +64,11 @@ Tensor embed(Forward& f, const Params& p) {
 }
 
 Tensor finish(Forward& f, const Params& head, const Tensor& hidden) {
-  return norm(head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
+  return norm(f, head, base_prefix(f.row, f.model) + std::string(f.row.final_norm), hidden);
 }
 
 }  // namespace
 
-Family olmo2() { return {"olmo2", layer, embed, finish, causal_lm_loss, rotary_buffers}; }
+Family olmo2() { return named({"olmo2", layer, embed, finish, causal_lm_loss, rotary_buffers}); }
 
 }  // namespace memplan::hf

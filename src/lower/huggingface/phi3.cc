@@ -56,7 +56,9 @@ Tensor mlp(const Forward& f, const Params& p, const Tensor& x) {
     up = halves[1];
   }
   {
-    const Tensor open = activation(gate, f.model.activation);
+    const Tensor open = called(f, p, "activation_fn", {}, gate, [&](const Tensor& given) {
+      return activation(given, f.model.activation);
+    });
     up = mul(up, open);
   }
   return linear(f, p, f.row.mlp.down, up);
@@ -65,22 +67,22 @@ Tensor mlp(const Forward& f, const Params& p, const Tensor& x) {
 Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& hidden) {
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
-  x = attention(f, p, kind, x);
+  x = called_attention(f, p, [&] { return attention(f, p, kind, x); });
   {
-    const Tensor dropped = dropout(x, f.model.dropout.hidden);
+    const Tensor dropped = called_dropout(f, p, "resid_attn_dropout", x, f.model.dropout.hidden);
     x = add(residual, dropped);
   }
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
-  x = mlp(f, p, x);
-  const Tensor dropped = dropout(x, f.model.dropout.hidden);
+  x = called(f, p, "mlp", {}, x, [&](const Tensor& given) { return mlp(f, p, given); });
+  const Tensor dropped = called_dropout(f, p, "resid_mlp_dropout", x, f.model.dropout.hidden);
   return add(residual, dropped);
 }
 
 }  // namespace
 
 Family phi3() {
-  return {"phi3", layer, decoder_embed, decoder_finish, causal_lm_loss, rotary_buffers};
+  return named({"phi3", layer, decoder_embed, decoder_finish, causal_lm_loss, rotary_buffers});
 }
 
 }  // namespace memplan::hf

@@ -6,6 +6,7 @@
 
 #include "lower/huggingface/peft.h"
 #include "memplan/error.h"
+#include "policy/deepspeed.h"
 
 namespace memplan::hf {
 namespace {
@@ -106,7 +107,7 @@ bool quantizes(const Strategy& s, const FamilyRow& row, const Param& param) {
 
 DType stored_dtype(const Strategy& s, const FamilyRow& row, const Graph& graph,
                    const Param& param) {
-  if (param.dtype) return *param.dtype;
+  if (param.dtype && !deepspeed::casts_model(s)) return *param.dtype;
   const Quantization& q = s.quantization;
   if (q.kind == QuantKind::none) return s.precision.weight;
   // Linear4bit.forward leaves its bias in the dtype of the product.

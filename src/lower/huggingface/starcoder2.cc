@@ -9,7 +9,8 @@ namespace {
 
 Tensor mlp(const Forward& f, const Params& p, const Tensor& given) {
   Tensor x = linear(f, p, f.row.mlp.up, given);
-  x = activation(x, f.model.activation);
+  x = called(f, p, "act", {}, x,
+             [&](const Tensor& up) { return activation(up, f.model.activation); });
   x = linear(f, p, f.row.mlp.down, x);
   return dropout(x, f.model.dropout.hidden);
 }
@@ -18,13 +19,13 @@ Tensor layer(Forward& f, const Params& p, const LayerKind& kind, const Tensor& h
   Tensor residual = hidden;
   Tensor x = row_norm(f, p, f.row.before_attention, hidden);
   {
-    const Tensor output = decoder_attention(f, p, kind, x);
+    const Tensor output = called_attention(f, p, [&] { return decoder_attention(f, p, kind, x); });
     x = dropout(output, f.model.dropout.hidden);
   }
   x = add(residual, x);
   residual = x;
   x = row_norm(f, p, f.row.before_mlp, x);
-  x = mlp(f, p, x);
+  x = called(f, p, "mlp", {}, x, [&](const Tensor& input) { return mlp(f, p, input); });
   return add(residual, x);
 }
 
@@ -40,7 +41,7 @@ Tensor embed(Forward& f, const Params& p) {
 }  // namespace
 
 Family starcoder2() {
-  return {"starcoder2", layer, embed, decoder_finish, causal_lm_loss, rotary_buffers};
+  return named({"starcoder2", layer, embed, decoder_finish, causal_lm_loss, rotary_buffers});
 }
 
 }  // namespace memplan::hf

@@ -1,6 +1,7 @@
 // LoRA (lora/layer.py), DoRA (lora/dora.py), BD-LoRA (lora/variants.py).
 #include "lower/huggingface/peft/method.h"
 #include "ops/aten/quantized.h"
+#include "ops/aten/zero3.h"
 
 namespace memplan::hf::peft_forward {
 
@@ -47,6 +48,26 @@ Tensor lora(const Site& s, const Tensor& x) {
   Tensor low = dropout(wide, s.dropout());
   low = aten::linear(low, a, {});
   low = aten::linear(low, s.get("lora_B.default.weight"), s.find("lora_B.default.bias"));
+  low = mul_scalar(low);
+  result = add(result, low);
+  low.reset();
+  return to(result, dtype);
+}
+
+Tensor hooked_lora(const Site& s, const Tensor& x) {
+  const std::string name(s.base.name);
+  const auto part = [&](const char* module, const Tensor& weight, const Tensor& bias,
+                        const Tensor& input) {
+    return called(s.f, s.p, name + module, {weight, bias}, input,
+                  [&](const Tensor& given) { return zero3_linear(given, weight, bias); });
+  };
+  Tensor result = part(".base_layer", s.base.weight, s.base.bias, x);
+  const DType dtype = result.dtype();
+  const Tensor a = s.get("lora_A.default.weight");
+  Tensor low = called(s.f, s.p, name + ".lora_dropout.default", {}, to(x, a.dtype()),
+                      [&](const Tensor& given) { return dropout(given, s.dropout()); });
+  low = part(".lora_A.default", a, {}, low);
+  low = part(".lora_B.default", s.get("lora_B.default.weight"), s.find("lora_B.default.bias"), low);
   low = mul_scalar(low);
   result = add(result, low);
   low.reset();

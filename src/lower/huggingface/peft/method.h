@@ -32,6 +32,8 @@ namespace peft_forward {
 
 // lora.cc
 Tensor lora(const Site& s, const Tensor& x);
+/// The same with its modules' hooks, under ZeRO-3.
+Tensor hooked_lora(const Site& s, const Tensor& x);
 Tensor lora_embedding(const Site& s, const Tensor& ids);
 
 // adalora.cc

@@ -84,6 +84,10 @@ Tensor adapted_linear(const Forward& f, const Params& params, const BaseLayer& b
                       const Tensor& x) {
   const MethodRow* row = find_method(f.job.strategy.peft.kind);
   const PeftModule* module = row ? params.adapted(base.name) : nullptr;
+  if (f.modules && module)
+    return called(f, params, base.name, {}, x, [&](const Tensor& given) {
+      return p::hooked_lora({f, params, *module, base}, given);
+    });
   if (f.modules)
     return called(f, params, base.name, {base.weight, base.bias}, x, [&](const Tensor& given) {
       return base.transposed ? base(given) : aten::zero3_linear(given, base.weight, base.bias);
@@ -147,8 +151,12 @@ void require_peft_forward(const Job& job, const Program& program) {
   }
   const MethodRow* row = find_method(peft.kind);
   if (row == nullptr) refuse(kind);
+  const Strategy& s = job.strategy;
+  const bool hooked = s.framework == Framework::deepspeed && s.zero == 3;
   for (const Block& block : program.blocks)
     for (const PeftModule& module : block.graph.adapted) {
+      if (hooked && module.form != ModuleForm::linear && module.form != ModuleForm::head)
+        refuse(kind + " on '" + module.name + "' under ZeRO-3");
       if (module.form != ModuleForm::embedding) continue;
       if (row->embedding == nullptr || peft.number(PeftNumber::dora) != 0)
         refuse(kind + " on '" + module.name + "'");
