@@ -85,10 +85,12 @@ std::vector<Setting> settings_of(const Job& job) {
       {"bucket_size", s.bucket_bytes},
       {"torch_version", version_text(s.torch)},
       {"transformers_version", version_text(s.transformers)},
-      {"torchtitan_version", version_text(s.torchtitan)},
-      {"recompute_every", s.recompute_every},
   };
   out.insert(out.end(), eager.begin(), eager.end());
+  if (s.framework == Framework::torchtitan) {
+    out.push_back({"torchtitan_version", version_text(s.torchtitan)});
+    out.push_back({"recompute_every", s.recompute_every});
+  }
   if (s.framework == Framework::deepspeed) {
     out.push_back({"reduce_bucket_size", s.deepspeed.reduce_bucket_size});
     out.push_back({"overlap_comm", s.deepspeed.overlap_comm.value_or(false)});
