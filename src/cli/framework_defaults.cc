@@ -28,12 +28,9 @@ void fill_megatron(JobDraft& draft) {
     s.precision.gradient = DType::f32;
     draft.assume("gradients in fp32, Megatron-core's default for bf16 weights");
   }
-  using Attention = MegatronSpec::Attention;
-  if (!draft.find("--attention"))
-    s.attention = AttentionKind::flash;  // of Transformer Engine's choice
-  else
-    s.megatron.attention =
-        s.attention == AttentionKind::flash ? Attention::flash : Attention::unfused;
+  // Which flash attention is Transformer Engine's choice.
+  if (!draft.find("--attention")) s.attention = AttentionKind::flash;
+  if (s.attention != AttentionKind::flash) s.megatron.attention = MegatronSpec::Attention::unfused;
 }
 
 // Volta and Turing have no bf16 units (compute capability below 8).

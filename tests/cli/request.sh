@@ -41,7 +41,7 @@ same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp1 --seq 512 --use-ori
   --sharding-strategy shard-grad-op --backward-prefetch post --forward-prefetch
 same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework fsdp1 --seq 512 --wrap-policy none
 same 0 llama3.2-1b --gpu v100-32g --framework pytorch --seq 512 --weight-dtype fp32
-same 0 llama3.2-1b --gpu h100-80g --gpus 8 --framework torchtitan --seq 512 --recompute full \
+same 0 llama3.1-8b --gpu h100-80g --gpus 8 --framework torchtitan --seq 512 --recompute full \
   --recompute-every 2
 same 0 llama3.2-1b --gpu h100-80g --gpus 2 --framework megatron --seq 512 --tp 2 --peft bridge-lora:r=16
 # Every setting of PEFT comes back.
