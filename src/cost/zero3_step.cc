@@ -111,16 +111,16 @@ Bytes Zero3Step::place() {
   const Strategy& s = job_.strategy;
   bucket_bytes_ = weight_bytes(s.deepspeed.reduce_bucket_size);
   session_.ledger.add(&Level::reducing, bucket_bytes_);
-  coordinator_.gather_persistent();
-  if (trace_ != nullptr && s.micro_batches() > 1) {
-    using Event = deepspeed::ModuleTrace::Event;
-    coordinator_.reset_step();
-    for (const deepspeed::ModuleTrace::Call& call : trace_->calls) {
-      if (call.event == Event::fetch) coordinator_.fetch(call.module, call.forward);
-      if (call.event == Event::release) coordinator_.release(call.module, call.forward);
-      if (call.event == Event::release_leftovers) coordinator_.release_leftovers();
-    }
+  // What a module releases is decided when a trace is first followed (__params_to_release is
+  // cached): by the very first step's second micro-batch, before which the recording one has
+  // released what persists, too.
+  const bool again = trace_ != nullptr && s.micro_batches() > 1;
+  if (again) {
+    coordinator_.replay();
+    coordinator_.release_all();
   }
+  coordinator_.gather_persistent();
+  if (again) coordinator_.replay();
   return Bytes(session_.rounded(checked_mul(trained_partition(), size_of(s.precision.gradient))));
 }
 

@@ -175,6 +175,27 @@ void ParameterCoordinator::release_leftovers() {
   }
 }
 
+void ParameterCoordinator::replay() {
+  using Event = ModuleTrace::Event;
+  reset_step();
+  for (const ModuleTrace::Call& call : trace_->calls) {
+    if (call.event == Event::fetch) fetch(call.module, call.forward);
+    if (call.event == Event::release) release(call.module, call.forward);
+    if (call.event == Event::release_leftovers) release_leftovers();
+  }
+}
+
+void ParameterCoordinator::release_all() {
+  for (size_t p = 0; p < states_.size(); ++p) {
+    if (states_[p].status == Status::in_flight) {
+      memory_.wait(static_cast<int>(p));
+      states_[p].status = Status::available;
+    }
+    states_[p].active.clear();
+    release_param(static_cast<int>(p));
+  }
+}
+
 // Parameter.all_gather of a list: each into a tensor of its own.
 void ParameterCoordinator::gather_persistent() {
   for (size_t p = 0; p < states_.size(); ++p) {

@@ -52,6 +52,10 @@ class ParameterCoordinator {
   void release(int module, bool forward);
   /// release_backward_leftovers
   void release_leftovers();
+  /// One micro-batch as the trace has it, without what it computes.
+  void replay();
+  /// partition_all_parameters, which the optimizer's step begins with.
+  void release_all();
   /// When a step of the optimizer ends, which has released everything.
   void gather_persistent();
 

@@ -49,12 +49,7 @@ std::string run(const DeepSpeed& settings, const ModuleTrace& trace) {
   Log log;
   ParameterCoordinator c(settings, {10, 20, 30}, &trace, log);
   c.gather_persistent();
-  c.reset_step();
-  for (const ModuleTrace::Call& call : trace.calls) {
-    if (call.event == Event::fetch) c.fetch(call.module, call.forward);
-    if (call.event == Event::release) c.release(call.module, call.forward);
-    if (call.event == Event::release_leftovers) c.release_leftovers();
-  }
+  c.replay();
   return log.take();
 }
 
@@ -109,6 +104,23 @@ TEST_CASE("what backward never releases is released behind it") {
   CHECK(log.take() == " +0 ?0");
   c.release_leftovers();
   CHECK(log.take() == " -0");
+}
+
+TEST_CASE("an optimizer's step releases what persists and what is still on its way") {
+  Log log;
+  DeepSpeed d = without_reuse();
+  d.param_persistence_threshold = 10;
+  d.prefetch_bucket_size = 1;
+  const ModuleTrace trace{{{0}, {1}, {2}}, {{Event::fetch, 0, true}, {Event::fetch, 1, true}}};
+  ParameterCoordinator c(d, {10, 20, 30}, &trace, log);
+  c.gather_persistent();
+  c.reset_step();
+  c.fetch(0, true);
+  CHECK(log.take() == " +0 ?0 +1");
+  c.release_all();
+  CHECK(log.take() == " -0 ?1 -1");
+  c.gather_persistent();
+  CHECK(log.take() == " +0 ?0");
 }
 
 }  // namespace

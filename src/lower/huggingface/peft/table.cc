@@ -85,9 +85,12 @@ Tensor adapted_linear(const Forward& f, const Params& params, const BaseLayer& b
   const MethodRow* row = find_method(f.job.strategy.peft.kind);
   const PeftModule* module = row ? params.adapted(base.name) : nullptr;
   if (f.modules && module)
-    return called(f, params, base.name, {}, x, [&](const Tensor& given) {
-      return p::hooked_lora({f, params, *module, base}, given);
-    });
+    // lora_A.weight.dtype is read before lora_A is called: ZeROOrderedDict makes the weight an
+    // external parameter of the layer that reads it.
+    return called(f, params, base.name, {params.get(base.name, "lora_A.default.weight")}, x,
+                  [&](const Tensor& given) {
+                    return p::hooked_lora({f, params, *module, base}, given);
+                  });
   if (f.modules)
     return called(f, params, base.name, {base.weight, base.bias}, x, [&](const Tensor& given) {
       return base.transposed ? base(given) : aten::zero3_linear(given, base.weight, base.bias);
