@@ -41,6 +41,19 @@ struct MlaSpec {
   int64_t v_head_dim = 0;
 };
 
+/// Mamba-2's state-space mixers (arXiv 2405.21060). `heads == 0`: none.
+struct SsmSpec {
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  int64_t groups = 0;  ///< of heads that share B and C
+  int64_t state = 0;   ///< size of a head's state
+  int64_t width() const { return heads * head_dim; }
+  /// Channels of the convolution: x, B and C.
+  int64_t channels() const { return width() + 2 * groups * state; }
+  /// Outputs of the input projection: the gate z, x, B, C and the step dt.
+  int64_t projected() const { return width() + channels() + heads; }
+};
+
 /// Dropout probabilities as the config states them.
 struct DropoutSpec {
   double embedding = 0, hidden = 0, attention = 0, activation = 0;
@@ -84,6 +97,10 @@ struct ModelSpec {
   DropoutSpec dropout;
   MoeSpec moe;
   MlaSpec mla;
+  SsmSpec ssm;
+  /// Layers of a hybrid model by kind, one letter each as Megatron-core writes them: M state-space,
+  /// * attention, - MLP, E experts. Empty: every layer is attention and MLP.
+  std::string hybrid_pattern;
 
   /// Facts that one family alone has, by the config's own key ("word_embed_proj_dim",
   /// "new_decoder_architecture", "pos_att_type"…), booleans as 0/1. Only that family's row reads

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/text.h"
 #include "input/megatron_model.h"
@@ -40,16 +41,45 @@ bool is_variable(const MegatronWord& word) {
   return name.size() < word.text.size() && std::ranges::find(kVariables, name) != kVariables.end();
 }
 
+struct Script {
+  std::string_view name;
+  MegatronScript kind;
+};
+constexpr auto kScripts = std::to_array<Script>({
+    {"pretrain_gpt.py", MegatronScript::gpt},
+    {"pretrain_t5.py", MegatronScript::t5},
+    {"pretrain_mamba.py", MegatronScript::hybrid},
+    {"pretrain_hybrid.py", MegatronScript::hybrid},
+});
+
+std::optional<MegatronScript> script_of(const MegatronLaunch& launch) {
+  if (launch.script.empty()) return {};
+  const auto at = std::ranges::find(kScripts, launch.script, &Script::name);
+  if (at != kScripts.end()) return at->kind;
+  throw Error(ErrorKind::not_modelled, launch.script_where,
+              printable(launch.script) + " is not modelled yet",
+              "pretrain_gpt.py, pretrain_t5.py, pretrain_mamba.py and pretrain_hybrid.py are");
+}
+
+// What belongs to other scripts than this one.
+void refuse_other_scripts(const MegatronValues& v, MegatronScript script) {
+  if (script != MegatronScript::t5) {
+    const auto only_t5 = [](const StatedCount& given, const char* name) {
+      if (given.given())
+        megatron_refuse(given.where, std::string(name) + " is pretrain_t5.py's alone");
+    };
+    only_t5(v.decoder_layers, "--decoder-num-layers");
+    only_t5(v.decoder_sequence, "--decoder-seq-length");
+  }
+  if (script != MegatronScript::hybrid) refuse_hybrid(v);
+}
+
 }  // namespace
 
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over) {
   MegatronArguments out;
-  out.t5 = launch.script == "pretrain_t5.py";
-  if (!launch.script.empty() && !out.t5 && launch.script != "pretrain_gpt.py")
-    throw Error(ErrorKind::not_modelled, launch.script_where,
-                printable(launch.script) + " is not modelled yet",
-                "pretrain_gpt.py and pretrain_t5.py are");
+  const std::optional<MegatronScript> script = script_of(launch);
   out.from = launch.from;
   out.environment = launch.environment;
   const auto first = std::ranges::find_if_not(launch.words, is_variable);
@@ -61,8 +91,12 @@ MegatronArguments read_megatron(const MegatronLaunch& launch,
   std::vector<MegatronWord> words(first, launch.words.end());
   words.insert(words.end(), over.begin(), over.end());
   out.values = read_megatron_values(words);
+  // Arguments without a script are pretrain_gpt.py's, but for those of a hybrid model.
+  out.script =
+      script.value_or(says_hybrid(out.values) ? MegatronScript::hybrid : MegatronScript::gpt);
+  if (out.script == MegatronScript::hybrid) expand_hybrid(out.values);
   // args_defaults of the script
-  if (out.t5 && !out.values.tokenizer.given())
+  if (out.script == MegatronScript::t5 && !out.values.tokenizer.given())
     out.values.tokenizer.value = "BertWordPieceLowerCase";
   for (const auto& [name, value] : out.environment)
     if (std::ranges::find(kVariables, name) != kVariables.end())
@@ -74,20 +108,13 @@ MegatronArguments read_megatron(const MegatronLaunch& launch,
 void apply_megatron(const MegatronArguments& arguments, Job& job) {
   const MegatronValues& v = arguments.values;
   job.strategy.framework = Framework::megatron;
+  refuse_other_scripts(v, arguments.script);
   apply_megatron_model(v, job);
   apply_megatron_parallel(v, job);
   apply_megatron_training(v, job);
   apply_megatron_environment(arguments, job);
-  if (arguments.t5) {
-    apply_megatron_t5(v, job);
-  } else {
-    const auto only_t5 = [](const StatedCount& given, const char* name) {
-      if (given.given())
-        megatron_refuse(given.where, std::string(name) + " is pretrain_t5.py's alone");
-    };
-    only_t5(v.decoder_layers, "--decoder-num-layers");
-    only_t5(v.decoder_sequence, "--decoder-seq-length");
-  }
+  if (arguments.script == MegatronScript::t5) apply_megatron_t5(v, job);
+  if (arguments.script == MegatronScript::hybrid) apply_megatron_hybrid(v, job);
   job.model.name = arguments.from;
   job.model.source = "arguments of Megatron-LM";
   job.strategy.megatron.arguments = arguments.words;
@@ -143,7 +170,9 @@ std::vector<std::pair<std::string, std::string>> megatron_origins(
   add("pp", v.pp, "--pipeline-model-parallel-size");
   add("vpp", v.virtual_layers, "--num-layers-per-virtual-pipeline-stage");
   add("vpp", v.virtual_stages, "--num-virtual-stages-per-pipeline-rank");
-  add("vpp", v.layout, "--pipeline-model-parallel-layout");
+  add("vpp", v.layout,
+      arguments.script == MegatronScript::hybrid ? "--hybrid-layer-pattern"
+                                                 : "--pipeline-model-parallel-layout");
   add("cp", v.cp, "--context-parallel-size");
   add("ep", v.ep, "--expert-model-parallel-size");
   add("zero", v.distributed_optimizer, "--use-distributed-optimizer");

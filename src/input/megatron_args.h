@@ -11,19 +11,26 @@
 
 namespace memplan {
 
+/// What a script trains.
+enum class MegatronScript : uint8_t {
+  gpt,    ///< pretrain_gpt.py
+  t5,     ///< pretrain_t5.py
+  hybrid  ///< pretrain_mamba.py and pretrain_hybrid.py
+};
+
 /// Arguments read, with the places they stand at.
 struct MegatronArguments {
   MegatronValues values;
   std::vector<std::string> words;  ///< as they were given, behind variables that change memory
-  bool t5 = false;                 ///< of pretrain_t5.py; else pretrain_gpt.py
-  std::string from;                ///< file, or "command line"
+  MegatronScript script = MegatronScript::gpt;
+  std::string from;  ///< file, or "command line"
   std::vector<EnvironmentSetting> environment;
 };
 
 /// Reads the words of a launch, which come before those of `over`; variables may stand in front of
 /// them ("CUBLAS_WORKSPACE_CONFIG=:4096:8"). Throws Error{bad_input} with
 /// file and line, JSON pointer or option; Error{not_modelled} for a script other than
-/// pretrain_gpt.py and pretrain_t5.py and for arguments that memplan refuses.
+/// MegatronScript's and for arguments that memplan refuses.
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over = {});
 

@@ -9,6 +9,15 @@ namespace memplan {
 void apply_megatron_model(const MegatronValues& values, Job& job);
 /// What pretrain_t5.py makes of it, once all else is applied (megatron_t5.cc).
 void apply_megatron_t5(const MegatronValues& values, Job& job);
+/// Whether an argument of a hybrid model is given (megatron_hybrid.cc).
+bool says_hybrid(const MegatronValues& values);
+/// Refuses such arguments.
+void refuse_hybrid(const MegatronValues& values);
+/// Turns the pattern of a hybrid model into its letters alone, the number of layers and, where it
+/// has stages, the pipeline's layout. Throws Error{bad_input, not_modelled}.
+void expand_hybrid(MegatronValues& values);
+/// What pretrain_mamba.py makes of the arguments, once all else is applied.
+void apply_megatron_hybrid(const MegatronValues& values, Job& job);
 /// Parallelism, with the rules that need no number of GPUs (megatron_parallel.cc).
 void apply_megatron_parallel(const MegatronValues& values, Job& job);
 /// Number formats, optimizer, recomputation, kernels (megatron_training.cc).

@@ -101,6 +101,7 @@ void reals(V& values, const A& argument) {
 }
 
 // Choices that Megatron-LM has and memplan lacks are refused where they are applied.
+constexpr std::array<std::string_view, 0> kAnything{};
 constexpr std::array<std::string_view, 2> kNorms{"LayerNorm", "RMSNorm"};
 constexpr std::array<std::string_view, 6> kPositions{"learned_absolute", "rope", "yarn", "mrope",
                                                      "relative",         "none"};
@@ -171,6 +172,16 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--qk-pos-emb-head-dim", Takes::one, count<&V::rope_head_dim>},
     {"--v-head-dim", Takes::one, count<&V::v_head_dim>},
     {"--mtp-num-layers", Takes::one, count<&V::mtp_layers, 0>},
+    {"--hybrid-layer-pattern", Takes::one, word<&V::hybrid_pattern>},
+    {"--hybrid-override-pattern", Takes::one, word<&V::hybrid_override>},
+    {"--hybrid-attention-ratio", Takes::one, share<&V::hybrid_attention>},
+    {"--hybrid-mlp-ratio", Takes::one, share<&V::hybrid_mlp>},
+    {"--mamba-state-dim", Takes::one, count<&V::mamba_state>},
+    {"--mamba-head-dim", Takes::one, count<&V::mamba_head_dim>},
+    {"--mamba-num-groups", Takes::one, count<&V::mamba_groups>},
+    {"--mamba-num-heads", Takes::one, count<&V::mamba_heads>},
+    {"--disable-mamba-mem-eff-path", Takes::nothing, flag<&V::no_fused_mamba>},
+    {"--spec", Takes::some, list<&V::spec, kAnything>},
 
     {"--num-experts", Takes::one, count<&V::experts, 0>},
     {"--moe-router-topk", Takes::one, count<&V::topk>},

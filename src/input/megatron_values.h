@@ -40,6 +40,13 @@ struct MegatronValues {
   StatedCount q_lora_rank, kv_lora_rank{32}, qk_head_dim{128}, rope_head_dim{64}, v_head_dim{128};
   StatedCount mtp_layers;
 
+  // Hybrid models.
+  StatedWord hybrid_pattern, hybrid_override;
+  StatedCount mamba_state{128}, mamba_head_dim{64}, mamba_groups{8}, mamba_heads;
+  StatedFlag no_fused_mamba;
+  StatedReal hybrid_attention, hybrid_mlp;
+  StatedList spec;
+
   // Mixture of experts.
   StatedCount experts, topk{2}, expert_ffn, shared_ffn, router_groups;
   StatedWord layer_freq{"1"}, dispatcher{"allgather"}, router_dtype, score_function{"softmax"};

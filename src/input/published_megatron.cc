@@ -92,33 +92,40 @@ void read_versions(const JsonNode& line, Strategy& s) {
 constexpr std::string_view kBertCased = "bert-large-cased-vocab.txt";
 constexpr int64_t kBertCasedEntries = 28996;
 
-// BertWordPieceTokenizer adds [BOS], [EOS] and the sentinels of T5
-// (training/tokenizer/tokenizer.py).
-bool read_bert_vocabulary(const JsonNode& line, MegatronValues& values) {
-  const JsonNode arguments = line.at("args");
-  const auto file = arguments.find("--vocab-file");
-  if (!file || !file->text().ends_with(kBertCased)) return false;
-  const auto sentinels = arguments.find("--vocab-extra-ids");
-  const int64_t more = sentinels ? sentinels->count() : 0;
-  values.vocab = {kBertCasedEntries + 2 + more, file->where()};
-  values.tokenizer = {};
-  return true;
+bool is_bert_cased(const JsonNode& line) {
+  const auto file = line.at("args").find("--vocab-file");
+  return file && file->text().ends_with(kBertCased);
 }
 
 // The tests' tokenizers are files that the repository does not hold.
-void read_vocabulary(const JsonNode& line, MegatronValues& values) {
+void require_vocabulary(const JsonNode& line) {
   const auto vocab = line.at("model").find("vocab_raw");
+  const JsonNode arguments = line.at("args");
+  if ((vocab && !vocab->is_null()) || arguments.find("--vocab-size") ||
+      arguments.find("--padded-vocab-size") || is_bert_cased(line))
+    return;
+  throw unsaid(line, "vocabulary");
+}
+
+void read_vocabulary(const JsonNode& line, MegatronValues& values) {
   if (values.vocab.given() || values.padded_vocab.given()) return;
-  if (!vocab || vocab->is_null()) {
-    if (read_bert_vocabulary(line, values)) return;
-    throw unsaid(line, "vocabulary");
-  }
-  values.vocab = {vocab->count(), vocab->where()};
   values.tokenizer = {};
+  const auto vocab = line.at("model").find("vocab_raw");
+  if (vocab && !vocab->is_null()) {
+    values.vocab = {vocab->count(), vocab->where()};
+    return;
+  }
+  // BertWordPieceTokenizer adds [BOS], [EOS] and the sentinels of T5
+  // (training/tokenizer/tokenizer.py).
+  const JsonNode arguments = line.at("args");
+  const auto sentinels = arguments.find("--vocab-extra-ids");
+  values.vocab = {kBertCasedEntries + 2 + (sentinels ? sentinels->count() : 0),
+                  arguments.at("--vocab-file").where()};
 }
 
 // A record may hold what Megatron-LM of its time accepted and the reader does not.
 MegatronArguments read_arguments(const JsonNode& line, Job& job) {
+  require_vocabulary(line);
   MegatronLaunch launch = megatron_launch(line.at("args"), "args");
   launch.script = script_of(line);
   launch.script_where = line.where();
@@ -130,9 +137,29 @@ MegatronArguments read_arguments(const JsonNode& line, Job& job) {
   return arguments;
 }
 
+// Rows whose source holds another model's values: at this commit the golden file is one git blob
+// (dc393d0dffc7f9a340e9429751f1fca65729d23f) with that of gpt/gpt3_mr_mcore_te_tp1_pp4_vp1_dist_
+// optimizer_overlap_grad_reduce_param_gather_overlap_optimizer_dgx_a100_1N8G.
+constexpr std::string_view kCopiedAt = "e3ec174fc2";
+constexpr auto kCopied = std::to_array<std::string_view>({
+    "hybrid_mr_mcore_te_tp1_pp1_cp1_dgx_a100_1N8G/golden_values_lts_dgx_a100.json",
+    "hybrid_mr_mcore_te_tp2_pp1_cp1_dgx_a100_1N8G/golden_values_lts_dgx_a100.json",
+});
+
+void require_own_values(const JsonNode& line) {
+  const auto source = line.find("source");
+  if (!source || !source->is_object()) return;
+  const std::string file = published_text(*source, "file");
+  if (!published_text(*source, "commit").starts_with(kCopiedAt)) return;
+  for (std::string_view copied : kCopied)
+    if (file.ends_with(copied))
+      throw refusal(line, "set aside: the source's values are a copy of a GPT model's");
+}
+
 }  // namespace
 
 Job read_megatron_record(const JsonNode& line) {
+  require_own_values(line);
   Job job;
   read_gpus(line, job.cluster);
   read_versions(line, job.strategy);

@@ -8,6 +8,7 @@
 #include "lower/family_table.h"
 #include "lower/implementations.h"
 #include "lower/layer.h"
+#include "lower/megatron/hybrid_blocks.h"
 #include "lower/megatron/t5_blocks.h"
 #include "lower/t5.h"
 #include "memplan/error.h"
@@ -86,6 +87,7 @@ std::vector<Stack> stacks(const ModelSpec& model) {
   const FamilyRow row = family_row(model);
   if (row.form == Form::t5) return t5_stacks(row, model);
   if (row.form == Form::mcore_t5) return megatron::t5_stacks(model);
+  if (row.form == Form::mcore_hybrid) return megatron::hybrid_stacks(model);
   return {{base_prefix(row, model) + std::string(row.layers), decoder_kinds(model)}};
 }
 
@@ -94,6 +96,7 @@ void build_embedding(const ModelSpec& model, Graph& g) {
   switch (row.form) {
     case Form::decoder:
     case Form::mcore_t5:
+    case Form::mcore_hybrid:
       return standard_embedding(g, row, model);
     case Form::encoder:
     case Form::deberta:
@@ -115,6 +118,8 @@ void build_layer(const ModelSpec& model, const LayerKind& kind, Graph& g) {
       return t5_layer(g, row, model, kind);
     case Form::mcore_t5:
       return megatron::t5_layer(g, row, model, kind);
+    case Form::mcore_hybrid:
+      return megatron::hybrid_layer(g, row, model, kind);
   }
 }
 
@@ -128,6 +133,7 @@ TensorId build_head(const ModelSpec& model, Graph& g, bool tied_copy) {
   const FamilyRow row = family_row(model);
   switch (row.form) {
     case Form::decoder:
+    case Form::mcore_hybrid:
       return standard_head(g, row, model, tied_copy);
     case Form::encoder:
     case Form::deberta:

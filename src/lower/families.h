@@ -13,7 +13,14 @@ namespace memplan {
 
 /// What distinguishes the layers of one model from each other. Layers with equal kinds are lowered
 /// once.
+enum class LayerForm : uint8_t {
+  whole,  ///< attention and MLP
+  ssm,    ///< of a hybrid model: one of them, or a state-space mixer
+  attention,
+  mlp
+};
 struct LayerKind {
+  LayerForm form = LayerForm::whole;
   bool moe = false;
   bool sliding = false;
   bool decoder = false;         ///< of an encoder-decoder: has cross-attention

@@ -13,11 +13,12 @@
 namespace memplan {
 
 enum class Form : uint8_t {
-  decoder,   ///< one stack of decoder layers; language-model head or classification score
-  encoder,   ///< BERT: token types, a norm on the embeddings, pooler, masked-LM head
-  deberta,   ///< BERT's with disentangled attention
-  t5,        ///< encoder and decoder
-  mcore_t5,  ///< Megatron-core's T5Model
+  decoder,       ///< one stack of decoder layers; language-model head or classification score
+  encoder,       ///< BERT: token types, a norm on the embeddings, pooler, masked-LM head
+  deberta,       ///< BERT's with disentangled attention
+  t5,            ///< encoder and decoder
+  mcore_t5,      ///< Megatron-core's T5Model
+  mcore_hybrid,  ///< Megatron-core's MambaModel: state-space, attention and MLP layers
 };
 
 enum class NormKind : uint8_t { rms, layer, layer_no_bias, layer_no_parameters };

@@ -301,6 +301,16 @@ constexpr std::array kTable = {
               .mlp = {.gate = {}, .bias = Bias::config},
               .moe = {.shared = "mlp.shared_experts"},
               .adapt = adapt_megatron_gpt},
+    // MambaModel, megatron/core/models/mamba/mamba_model.py.
+    FamilyRow{.name = "megatron_hybrid",
+              .form = Form::mcore_hybrid,
+              .norm = NormKind::layer,
+              .attention = {.out_bias = Bias::config,
+                            .qk_norm = QkNorm::per_head,
+                            .qk_norm_by_config = true},
+              .mlp = {.gate = {}, .bias = Bias::config},
+              .moe = {.shared = "mlp.shared_experts"},
+              .adapt = adapt_megatron_gpt},
     // T5Model, megatron/core/models/T5/t5_model.py.
     FamilyRow{.name = "megatron_t5",
               .form = Form::mcore_t5,

@@ -38,6 +38,7 @@ void megatron_names(const ModelSpec& model, FamilyRow& row) {
     row.head = "lm_head.output_layer";
     row.head_bias = model.tie_embeddings;
   }
+  if (row.form == Form::mcore_hybrid) row.final_norm = "decoder.final_norm";
   row.before_attention = "input_layernorm";
   row.before_mlp = "pre_mlp_layernorm";
   AttentionRow& attention = row.attention;

@@ -23,6 +23,20 @@ struct LayerKey {
   friend bool operator==(const LayerKey&, const LayerKey&) = default;
 };
 
+std::string layer_label(const LayerKind& kind) {
+  switch (kind.form) {
+    case LayerForm::ssm:
+      return "Mamba layer";
+    case LayerForm::attention:
+      return "attention layer";
+    case LayerForm::mlp:
+      return kind.moe ? "MoE layer" : "MLP layer";
+    case LayerForm::whole:
+      break;
+  }
+  return kind.moe ? "MoE layer" : "layer";
+}
+
 struct Lowered {
   Run run;
   bool output_requires_grad = true;
@@ -272,7 +286,7 @@ class Lowering {
   Lowered lower_layer(const LayerKey& key, const std::string& prefix) {
     Graph layer = build(key, prefix);
     textbook::apply_activation_model(job_.strategy, job_.model.hidden, layer);
-    std::string label = key.kind.moe ? "MoE layer" : "layer";
+    std::string label = layer_label(key.kind);
     if (job_.model.decoder_layers > 0) label = (key.kind.decoder ? "decoder " : "encoder ") + label;
     Lowered out;
     out.run.block = push(BlockPart::layer, std::move(label), std::move(layer));

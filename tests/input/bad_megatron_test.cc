@@ -228,7 +228,6 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_refused("--fp8-format hybrid", {"--fp8-format: fp8 is not modelled yet"});
     expect_refused("--use-megatron-fsdp", {"Megatron-FSDP"});
     expect_refused("--spec a b", {"--spec"});
-    expect_refused("--hybrid-layer-pattern M-M*", {"hybrid"});
     expect_refused("--cpu-offloading-num-layers 2", {"offloading"});
     CHECK_NOTHROW(read(std::string(kSound) + "--cpu-offloading-num-layers 0"));
     expect_refused("--use-checkpoint-args", {"checkpoint"});
@@ -238,6 +237,35 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_refused("--transformer-impl inference_optimized", {"inference_optimized"});
     expect_bad_script("python pretrain_bert.py --a 1", "file:1",
                       {"pretrain_bert.py is not modelled"}, ErrorKind::not_modelled);
+  }
+
+  TEST_CASE("hybrid models") {
+    CHECK_NOTHROW(read(std::string(kSound) + "--hybrid-layer-pattern M-M*"));
+    expect_bad("--hybrid-layer-pattern M-Mx", {"'x' is no kind of layer", "letters are M, *, -"});
+    expect_bad("--hybrid-layer-pattern |", {"holds no layer"});
+    expect_bad("--hybrid-layer-pattern M- --hybrid-override-pattern M-", {"beside"});
+    expect_bad("--hybrid-override-pattern M-M", {"is not the 3 layers of --hybrid-override"},
+               "file:1");
+    expect_bad("--hybrid-layer-pattern M-M|*|M --pipeline-model-parallel-size 2",
+               {"its 3 parts cannot be dealt", "4 parts"});
+    expect_bad("--hybrid-layer-pattern M-M* --num-virtual-stages-per-pipeline-rank 2",
+               {"does not go with a hybrid model"});
+    expect_bad("--hybrid-layer-pattern M-M* --mamba-head-dim 100", {"does not divide the mixer"});
+    expect_bad("--hybrid-layer-pattern M-M* --mamba-num-groups 5", {"5 does not divide"});
+    expect_bad("--hybrid-layer-pattern M-M* --mamba-num-groups 2 --tensor-model-parallel-size 4",
+               {"4 does not divide --mamba-num-groups 2"});
+    expect_bad("--hybrid-layer-pattern MEM*", {"layers E of a model without experts"});
+    expect_bad("--hybrid-attention-ratio 0.8 --hybrid-mlp-ratio 0.5", {"more than 1 together"});
+    expect_bad("--mamba-num-heads 8", {"belongs to hybrid models"});
+    expect_refused("--hybrid-layer-pattern M-MG", {"layers of kind G"});
+    expect_refused("--hybrid-layer-pattern M-M*/M*", {"multi-token prediction"});
+    expect_refused("--hybrid-layer-pattern M-M* --spec a b", {"--spec"});
+    expect_refused("--hybrid-layer-pattern M-M* --disable-mamba-mem-eff-path", {"unfused mixer"});
+    expect_refused("--hybrid-layer-pattern M-M* --transformer-impl local", {"local"});
+    expect_bad_script("python pretrain_gpt.py --hybrid-layer-pattern M-M*", "file:1",
+                      {"belongs to hybrid models"});
+    expect_bad_script("python pretrain_mamba.py --hidden-size 64", "--hybrid-layer-pattern",
+                      {"is missing"});
   }
 
   TEST_CASE("JSON") {

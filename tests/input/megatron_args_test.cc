@@ -118,6 +118,25 @@ TEST_SUITE("input/megatron arguments") {
     CHECK(job_of("--position-embedding-type none").model.extra_or("no_positions", 0) == 1);
   }
 
+  TEST_CASE("hybrid models") {
+    const Job job = job_of("--hybrid-override-pattern M-*M --num-layers 4");
+    CHECK(job.model.family == "megatron_hybrid");
+    CHECK(job.model.layers == 4);
+    CHECK(job.model.ssm.heads * 64 == 2 * job.model.hidden);
+    CHECK(job.model.ssm.groups == 8);
+    CHECK(job_of("--hybrid-layer-pattern M-*M --mamba-num-heads 8").model.ssm.heads == 8);
+    // 2 of 10 layers, 8 / 3 others before each: the sum falls under a half behind the 3rd and the
+    // 5th of them.
+    const std::string ratio = "--num-layers 10 --hybrid-attention-ratio 0.2";
+    CHECK(job_of(ratio).model.hybrid_pattern == "MMM*MM*MMM");
+    // 3 MLPs among 5 others, 5 / 3 before each.
+    CHECK(job_of(ratio + " --hybrid-mlp-ratio 0.3").model.hybrid_pattern == "MM-*M-*MM-");
+    const Job cut = job_of("--hybrid-layer-pattern M-M|*M --pipeline-model-parallel-size 2");
+    CHECK(cut.model.hybrid_pattern == "M-M*M");
+    CHECK(cut.strategy.megatron.layout == std::vector<std::string>{"Ettt", "ttL"});
+    CHECK(cut.strategy.vpp == 1);
+  }
+
   TEST_CASE("number formats") {
     const auto p = [](const std::string& more) { return job_of(more).strategy.precision; };
     CHECK(p("").weight == DType::bf16);

@@ -99,19 +99,6 @@ Tensor normed(Walk& w, const mcore::Norm& norm, const Tensor& x, mcore::Discarde
       .front();
 }
 
-Tensor attention(Walk& w, const Params& p, const Tensor& hidden) {
-  if (w.row.attention.form != AttentionForm::latent) {
-    const Tensor out = self_attention(w, p, hidden);
-    return output_linear(w, p, w.row.attention.o, out);
-  }
-  mcore::DiscardedOutputs again = discarded(w);
-  const Tensor x = normed(w, p.norm(w.row.before_attention), hidden, again);
-  Tensor out = latent_attention(w, p, x);
-  out = output_linear(w, p, w.row.attention.o, out);
-  again.discard(out);
-  return out;
-}
-
 // MoELayer behind its norm.
 Tensor moe(Walk& w, const Params& p, const Tensor& hidden) {
   mcore::DiscardedOutputs again = discarded(w);
@@ -131,6 +118,23 @@ Tensor dense(Walk& w, const Params& p, const Tensor& hidden) {
 
 }  // namespace
 
+Tensor attention(Walk& w, const Params& p, const Tensor& hidden) {
+  if (w.row.attention.form != AttentionForm::latent) {
+    const Tensor out = self_attention(w, p, hidden);
+    return output_linear(w, p, w.row.attention.o, out);
+  }
+  mcore::DiscardedOutputs again = discarded(w);
+  const Tensor x = normed(w, p.norm(w.row.before_attention), hidden, again);
+  Tensor out = latent_attention(w, p, x);
+  out = output_linear(w, p, w.row.attention.o, out);
+  again.discard(out);
+  return out;
+}
+
+Tensor feed_forward(Walk& w, const Params& p, bool has_experts, const Tensor& hidden) {
+  return has_experts ? moe(w, p, hidden) : dense(w, p, hidden);
+}
+
 Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow& names,
            const Tensor& hidden) {
   const ModelSpec& model = w.model();
@@ -149,6 +153,7 @@ Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow
 }
 
 Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& given) {
+  if (kind.form != LayerForm::whole) return hybrid_layer(w, p, kind, given);
   const double p_hidden = w.model().dropout.hidden;
   Tensor hidden = given;
   w.attention.padded = w.is_t5() && !kind.decoder;  // t5_spec.py, attn_mask_type
@@ -161,7 +166,7 @@ Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& give
     out = mcore::row_linear(out, p.get(kCrossOutput), w.group);
     hidden = mcore::bias_dropout_add(out, p.find(kCrossOutput, "bias"), hidden, p_hidden);
   }
-  const Tensor out = kind.moe ? moe(w, p, hidden) : dense(w, p, hidden);
+  const Tensor out = feed_forward(w, p, kind.moe, hidden);
   const Tensor bias = kind.moe ? Tensor() : p.find(w.row.mlp.down, "bias");
   return mcore::bias_dropout_add(out, bias, hidden, p_hidden);
 }

@@ -11,7 +11,7 @@ void require_gpt(const ModelSpec& model) {
   const FamilyRow row = family_row(model);
   const AttentionRow& attention = row.attention;
   std::string_view other;
-  if (row.form == Form::mcore_t5) return;
+  if (row.form == Form::mcore_t5 || row.form == Form::mcore_hybrid) return;
   if (row.form != Form::decoder)
     other = "an encoder";
   else if (row.residual == Residual::parallel)

@@ -66,6 +66,12 @@ Tensor mlp(const Walk& w, const Params& p, const mcore::Norm& norm, const MlpRow
 mcore::DiscardedOutputs discarded(const Walk& w);
 /// Whether --recompute-modules names the module, "core_attn" where it names none.
 bool recomputes(const Walk& w, std::string_view module);
+/// SelfAttention and its output projection, behind its norm.
+Tensor attention(Walk& w, const Params& p, const Tensor& hidden);
+/// MLP or MoELayer behind its norm.
+Tensor feed_forward(Walk& w, const Params& p, bool moe, const Tensor& hidden);
+/// A layer of HybridStack: one of its sub-layers, or a state-space mixer.
+Tensor hybrid_layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& hidden);
 /// TransformerLayer.
 Tensor layer(Walk& w, const Params& p, const LayerKind& kind, const Tensor& hidden);
 /// The norm behind the last layer.

@@ -123,6 +123,8 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
       std::span(outputs), std::vector<Tensor>{x, given.weight, given.bias, weight, bias},
       [kx, ky, kr, km, given, weight, bias, group, returns = normed != nullptr](Grads& g) mutable {
         const Tensor input = kx.get();
+        // module/base.py, grad_output_preprocess
+        const Tensor gradient = contiguous(g.in());
         InputGradient dx;
         {
           Tensor y, all;
@@ -130,7 +132,7 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
             y = ky.get();
             all = whole_input(y, group);
           }
-          dx = column_dgrad(g.in(), weight, group);
+          dx = column_dgrad(gradient, weight, group);
           if (returns && g.in(1))
             dx.own = make(g.session(), "aten.add.Tensor", input.sizes(), input.dtype());
           if (g.wants(3)) g.set(3, weight_gradient(weight, group));
