@@ -232,6 +232,15 @@ struct MegatronSpec {
   bool precision_aware_optimizer = false;
   DType main_grads = DType::f32, exp_avg_sq = DType::f32;
 
+  /// --optimizer muon.
+  struct Muon {
+    bool nesterov = false;
+    bool split_qkv = true;      ///< queries, keys and values apart: no --muon-no-split-qkv
+    bool bf16_products = true;  ///< --muon-fp32-matmul-prec medium
+    /// Of 0.18 on, with the distributed optimizer: no --no-use-layer-wise-param-layout.
+    bool precomputed_layout = true;
+  } muon;
+
   bool overlap_grad_reduce = false, overlap_param_gather = false;
   int64_t bucket_elements = 0;      ///< --ddp-bucket-size; 0: Megatron's own choice
   int64_t buckets = 0;              ///< --ddp-num-buckets, in its place; 0: not given

@@ -176,6 +176,12 @@ void change(const Given& given, std::vector<MegatronWord>& words) {
     change = find_other(given.option)->change(given);
   }
   for (std::string_view argument : change.drop) drop(words, argument);
+  // dist_muon is Muon with the distributed optimizer (megatron/training/arguments.py).
+  constexpr std::string_view kDistributed = "dist_muon";
+  if (given.option == "--zero" && given.text == "0")
+    for (MegatronWord& word : words)
+      if (word.text.ends_with(kDistributed))
+        word.text.replace(word.text.size() - kDistributed.size(), kDistributed.size(), "muon");
   for (std::string_view word : change.add) words.push_back({std::string(word), given.where});
 }
 

@@ -6,6 +6,7 @@
 
 #include "cost/kept_tensors.h"
 #include "cost/megatron_chunk.h"
+#include "cost/megatron_stage.h"
 #include "lower/family_row.h"
 #include "lower/megatron/parameters.h"
 #include "policy/megatron.h"
@@ -105,7 +106,7 @@ class Ranks {
 
   std::vector<RankPlan> run() {
     std::vector<RankPlan> out;
-    for (int64_t stage = 0; stage < s_.pp; ++stage) out.push_back(rank(stage));
+    for (int64_t stage = 0; stage < s_.pp; ++stage) add_stage(stage, out);
     return out;
   }
 
@@ -164,65 +165,48 @@ class Ranks {
     return sum;
   }
 
-  bool holds(const Chunk& chunk, const Run& run, int64_t layer) const {
-    const BlockPart part = block(run.block).part;
-    if (part == BlockPart::embedding) return chunk.embedding;
-    if (part == BlockPart::head) return chunk.head;
-    if (part == BlockPart::mtp_embedding || part == BlockPart::mtp_layer) return chunk.mtp > 0;
-    return layer >= chunk.layers.first && layer < chunk.layers.first + chunk.layers.count;
-  }
-
-  // The stage's parameters in the order of registration, by buffer; of one chunk alone, or of all.
-  std::vector<BufferGroup> parameters(int64_t stage, const Chunk* chunk = nullptr) const {
-    std::vector<BufferGroup> out(2);
-    out[0].ranks = data_ranks(s_, ParamGroup::dense);
-    out[1].ranks = data_ranks(s_, ParamGroup::expert);
-    for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
-      for (int64_t i = 0; i < run.count; ++i) {
-        if (chunk != nullptr && !holds(*chunk, run, run.first_layer + i)) continue;
-        for (const RankParam& p : rank_params(block(run.block).graph, job_, 1))
-          for (int64_t copy = 0; p.trainable && copy < p.experts; ++copy)
-            out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(p.sizes.elements());
-      }
-    return out;
-  }
-
-  struct Frozen {
-    int64_t elements = 0;
-    Bytes bytes;
-  };
-  Frozen frozen(int64_t stage) const {
-    Frozen out;
-    for (const Run& run : program_.stages[static_cast<size_t>(stage)].runs)
-      for (const RankParam& p : rank_params(block(run.block).graph, job_, run.count)) {
-        if (p.trainable) continue;
-        const int64_t tensors = checked_mul(p.experts, p.copies);
-        out.elements = checked_add(out.elements, checked_mul(tensors, p.sizes.elements()));
-        out.bytes += tensors * weight_block(s_, p.sizes.elements());
-      }
-    return out;
-  }
-
-  Bytes initialisation(int64_t stage, std::span<const Chunk> chunks) const {
+  Bytes initialisation(int64_t stage, std::span<const Chunk> chunks,
+                       std::span<const OptimizerTensor> own) const {
     std::vector<BufferGroup> groups;
     for (const Chunk& chunk : chunks)
-      for (BufferGroup& group : parameters(stage, &chunk)) groups.push_back(std::move(group));
-    return initialisation_peak(job_, groups);
+      for (BufferGroup& group : stage_parameters(job_, program_, stage, &chunk))
+        groups.push_back(std::move(group));
+    return initialisation_peak(job_, groups, own);
   }
 
-  RankPlan rank(int64_t stage) {
+  // Of Muon alone ranks of a stage may update different parameters.
+  std::vector<OptimizerShare> shares(int64_t stage) const {
+    if (!s_.training || s_.optimizer != OptimizerKind::muon)
+      return {{0, s_.world() / s_.pp, {}, {}}};
+    return optimizer_shares(s_, stage_tensors(job_, program_, stage));
+  }
+
+  void add_stage(int64_t stage, std::vector<RankPlan>& out) {
+    const std::vector<OptimizerShare> all = shares(stage);
+    for (const OptimizerShare& share : all) {
+      out.push_back(rank(stage, share));
+      if (all.size() == 1) continue;
+      RankPlan& plan = out.back();
+      const std::string like = share.count == 1
+                                   ? fmt::format("rank {}", plan.rank)
+                                   : fmt::format("{} ranks as rank {}", share.count, plan.rank);
+      plan.role = plan.role.empty() ? like : fmt::format("{}, {}", plan.role, like);
+    }
+  }
+
+  RankPlan rank(int64_t stage, const OptimizerShare& share) {
     RankPlan out;
-    out.count = s_.world() / s_.pp;
-    out.rank = stage * out.count;
+    out.count = share.count;
+    out.rank = stage * (s_.world() / s_.pp) + share.first;
     out.pipeline_stage = stage;
     if (s_.pp > 1) out.role = fmt::format("stage {}", stage);
-    const std::vector<BufferGroup> groups = parameters(stage);
+    const std::vector<BufferGroup> groups = stage_parameters(job_, program_, stage);
     for (const BufferGroup& group : groups)
       for (int64_t n : group.elements)
         out.states.parameters = checked_add(out.states.parameters, n);
-    StateMemory states = state_memory(job_, groups);
+    StateMemory states = state_memory(job_, groups, share.own);
     out.states.trainable = out.states.parameters;
-    const Frozen kept = frozen(stage);
+    const Frozen kept = stage_frozen(job_, program_, stage);
     out.states.parameters = checked_add(out.states.parameters, kept.elements);
     states.weights += kept.bytes;
     if (kept.elements > 0)
@@ -252,18 +236,18 @@ class Ranks {
                          global,
                          {},
                          "core/utils.py, GlobalMemoryBuffer"});
-    fill(out, states, step, buffers);
+    fill(out, states, step, share.step, buffers);
     const StepMoment& top = step.backward.bytes > step.forward.bytes ? step.backward : step.forward;
     for (size_t i = 0; i < top.in_flight.size(); ++i)
       add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
     sort_kept_tensors(out.largest);
-    start(out, kept.bytes + initialisation(stage, own), states.made_by_step);
+    start(out, kept.bytes + initialisation(stage, own, share.own), states.made_by_step);
     evaluate(out, chunks);
     return out;
   }
 
   void fill(RankPlan& out, const StateMemory& states, const StepMemory& step,
-            const std::vector<LedgerLine>& buffers) const {
+            const StepPeak& update, const std::vector<LedgerLine>& buffers) const {
     Bytes buffered;
     for (const LedgerLine& line : buffers) buffered += line.bytes;
     const Bytes fixed = states.weights + states.gradients + states.optimizer + buffered;
@@ -272,9 +256,11 @@ class Ranks {
       const char* phase;
       StepMoment moment;
     };
-    const Row rows[] = {{"forward", step.forward},
-                        {"backward", step.backward},
-                        {"between steps", {step.left, Bytes(0), "states"}}};
+    std::vector<Row> rows = {{"forward", step.forward},
+                             {"backward", step.backward},
+                             {"between steps", {step.left, Bytes(0), "states"}}};
+    if (update.transient > Bytes(0))
+      rows.push_back({"optimizer step", {step.left + update.transient, Bytes(0), update.at}});
     const Row* top = &rows[0];
     for (const Row& row : rows) {
       const Bytes allocated = fixed + row.moment.bytes;
@@ -326,12 +312,12 @@ class Ranks {
     RankMemory& m = out.memory;
     const Bytes beyond = m.device - m.reserved;
     const Bytes first = std::max(out.phases[0].allocated, out.phases[1].allocated) - made_by_step;
-    const PhasePeak& left = out.phases[2];
+    const PhasePeak& left = out.phases.back();  // between steps, or the optimizer's step
     const bool step = left.allocated > first;
     const PhasePeak& most =
         out.phases[0].allocated > out.phases[1].allocated ? out.phases[0] : out.phases[1];
     const Bytes allocated = std::max(first, left.allocated);
-    const char* at = s_.zero > 0 ? kMoves : "states";
+    const char* at = s_.zero > 0 && s_.optimizer != OptimizerKind::muon ? kMoves : "states";
     out.phases.push_back({"initialisation", made, made, made + beyond, at});
     out.phases.push_back(
         {"first step", allocated, allocated, allocated + beyond, step ? left.at : most.at});

@@ -151,7 +151,11 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
     return;
   }
   if (!s.training) return;
-  const bool whole = engine && deepspeed::wrapper(s) == deepspeed::Wrapper::bf16;
+  // Muon's layer-wise distributed optimizer leaves DistributedDataParallel as it is without
+  // (NVIDIA/Megatron-LM, core/optimizer/layer_wise_optimizer.py).
+  const bool layer_wise =
+      s.framework == Framework::megatron && s.zero > 0 && s.optimizer == OptimizerKind::muon;
+  const bool whole = layer_wise || (engine && deepspeed::wrapper(s) == deepspeed::Wrapper::bf16);
   if (s.zero == 0 || whole) {
     add(Collective::all_reduce, "backward", "gradients", 1, gradients);
     if (whole) add(Collective::all_gather, "optimizer step", "parameters", 1, updated);

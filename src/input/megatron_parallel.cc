@@ -216,10 +216,11 @@ void expert_parallel(const V& v, Job& job) {
 
 void data_parallel(const V& v, Strategy& s) {
   MegatronSpec& m = s.megatron;
-  s.zero = v.distributed_optimizer.value ? 1 : 0;
+  const bool distributed = v.distributed_optimizer.value || v.optimizer.value == "dist_muon";
+  s.zero = distributed ? 1 : 0;
   m.overlap_grad_reduce = v.overlap_grad_reduce.value;
   m.overlap_param_gather = v.overlap_param_gather.value;
-  if (m.overlap_param_gather && !v.distributed_optimizer.value)
+  if (m.overlap_param_gather && !distributed)
     megatron_bad(v.overlap_param_gather.where, "--overlap-param-gather",
                  "needs the distributed optimizer", "add --use-distributed-optimizer");
   if (m.overlap_param_gather && !m.overlap_grad_reduce)
@@ -232,7 +233,7 @@ void data_parallel(const V& v, Strategy& s) {
                  "give one of the two");
   m.pad_buckets = v.pad_buckets.value;
   m.optimizer_instances = v.optimizer_instances.value;
-  if (m.optimizer_instances > 1 && !v.distributed_optimizer.value)
+  if (m.optimizer_instances > 1 && !distributed)
     megatron_bad(v.optimizer_instances.where, "--num-distributed-optimizer-instances",
                  "needs the distributed optimizer", "add --use-distributed-optimizer");
 }

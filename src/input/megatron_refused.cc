@@ -88,7 +88,6 @@ constexpr auto kRefused = std::to_array<MegatronRefused>({
     {"--ddp-reduce-scatter-with-fp32-accumulation", "", "another optimizer memory is not modelled"},
     {"--ddp-param-name-patterns-for-fp32-local-accumulation", "",
      "another optimizer memory is not modelled"},
-    {"--no-use-layer-wise-param-layout", "", "another optimizer memory is not modelled"},
     {"--use-torch-optimizer-for-cpu-offload", "", "another optimizer memory is not modelled"},
     {"--freeze-all-layers", "", "frozen layers are not modelled"},
     {"--skip-train", "", "a run without training is not modelled"},

@@ -121,6 +121,9 @@ constexpr std::array<std::string_view, 11> kModules{
     "shared_experts", "gdn_norm_out", "gdp_in_proj", "gdp_qkv",     "mhc"};
 constexpr std::array<std::string_view, 7> kOptimizers{"adam", "sgd",  "muon",         "dist_muon",
                                                       "lion", "soap", "adaptive_muon"};
+constexpr std::array<std::string_view, 3> kMuonProducts{"low", "medium", "high"};
+constexpr std::array<std::string_view, 3> kMuonModes{"blockwise", "duplicated", "distributed"};
+constexpr std::array<std::string_view, 2> kMuonScalars{"adam", "lion"};
 constexpr std::array<std::string_view, 2> kMainGrads{"fp32", "bf16"};
 constexpr std::array<std::string_view, 2> kMainParams{"fp32", "fp16"};
 constexpr std::array<std::string_view, 4> kMoments{"fp32", "fp16", "bf16", "fp8"};
@@ -244,6 +247,13 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--exp-avg-dtype", Takes::one, choice<&V::exp_avg, kMoments>},
     {"--exp-avg-sq-dtype", Takes::one, choice<&V::exp_avg_sq, kMoments>},
     {"--optimizer", Takes::one, choice<&V::optimizer, kOptimizers>},
+    {"--muon-nesterov", Takes::nothing, flag<&V::muon_nesterov>},
+    {"--muon-use-nesterov", Takes::nothing, flag<&V::muon_nesterov>},
+    {"--muon-no-split-qkv", Takes::nothing, flag<&V::muon_whole_qkv>},
+    {"--muon-fp32-matmul-prec", Takes::one, choice<&V::muon_matmul, kMuonProducts>},
+    {"--muon-tp-mode", Takes::one, choice<&V::muon_tp_mode, kMuonModes>},
+    {"--muon-scalar-optimizer", Takes::one, choice<&V::muon_scalar, kMuonScalars>},
+    {"--no-use-layer-wise-param-layout", Takes::nothing, flag<&V::no_layer_wise_layout>},
     {"--sgd-momentum", Takes::one, real<&V::sgd_momentum>},
     {"--clip-grad", Takes::one, real<&V::clip>},
     {"--recompute-activations", Takes::nothing, flag<&V::recompute_activations>},

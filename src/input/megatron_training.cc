@@ -64,6 +64,42 @@ void precision(const V& v, Strategy& s) {
   p.gradient = wide ? DType::f32 : p.weight;
 }
 
+// validate_args and get_megatron_muon_optimizer (0.16, 0.17) or _get_megatron_emerging_optimizer.
+void muon(const V& v, Strategy& s) {
+  const std::string& where = v.optimizer.where;
+  const std::string option = "--optimizer " + v.optimizer.value;
+  const auto refuse = [&](const auto& given, std::string problem) {
+    megatron_refuse(given.where, std::move(problem) + " is not modelled");
+  };
+  const Version core = s.megatron.core;
+  constexpr Version kLayerWiseByFlag{0, 18, 0};
+  if (core < Version{0, 16, 0})
+    megatron_bad(where, option, "comes with Megatron-core 0.16", "use --optimizer adam");
+  if (v.fp16.value)
+    megatron_bad(v.fp16.where, "--fp16", "does not go with " + option, "use --bf16");
+  if (core < kLayerWiseByFlag && v.distributed_optimizer.value)
+    megatron_bad(v.distributed_optimizer.where, "--use-distributed-optimizer",
+                 "does not go with " + option + " before Megatron-core 0.18",
+                 "leave it away and use --optimizer dist_muon");
+  if (core < kLayerWiseByFlag && v.overlap_grad_reduce.value &&
+      (v.optimizer.value == "muon" || core < Version{0, 17, 0}))
+    megatron_bad(v.overlap_grad_reduce.where, "--overlap-grad-reduce",
+                 "does not go with " + option + " of this Megatron-core", "leave it away");
+  if (v.muon_matmul.value == "low")
+    megatron_bad(v.muon_matmul.where, "--muon-fp32-matmul-prec",
+                 "'low' is no precision of torch.set_float32_matmul_precision", "use medium");
+  if (v.tp.value > 1 && v.muon_tp_mode.value != "blockwise")
+    refuse(v.muon_tp_mode, "--muon-tp-mode " + v.muon_tp_mode.value);
+  if (v.muon_scalar.value != "adam")
+    refuse(v.muon_scalar, "--muon-scalar-optimizer " + v.muon_scalar.value);
+  s.optimizer = OptimizerKind::muon;
+  s.megatron.muon = {
+      .nesterov = v.muon_nesterov.value,
+      .split_qkv = !v.muon_whole_qkv.value,
+      .bf16_products = v.muon_matmul.value == "medium",
+      .precomputed_layout = core >= kLayerWiseByFlag && !v.no_layer_wise_layout.value};
+}
+
 void optimizer(const V& v, Strategy& s) {
   const std::string& name = v.optimizer.value;
   s.optimizer_impl = OptimizerImpl::fused;  // FusedAdam of Transformer Engine or Apex
@@ -71,8 +107,8 @@ void optimizer(const V& v, Strategy& s) {
     s.optimizer = OptimizerKind::adamw;  // decoupled weight decay; the states are Adam's
   else if (name == "sgd")
     s.optimizer = v.sgd_momentum.value > 0 ? OptimizerKind::sgd_momentum : OptimizerKind::sgd;
-  else if (name == "muon")
-    s.optimizer = OptimizerKind::muon;
+  else if (name == "muon" || name == "dist_muon")
+    muon(v, s);
   else if (name == "lion")
     s.optimizer = OptimizerKind::lion;
   else

@@ -70,6 +70,8 @@ struct MegatronValues {
   StatedFlag bf16, fp16, grad_reduce_bf16, grads_fp32, precision_aware;
   StatedWord main_grads{"fp32"}, main_params{"fp32"}, exp_avg{"fp32"}, exp_avg_sq{"fp32"};
   StatedWord optimizer{"adam"};
+  StatedFlag muon_nesterov, muon_whole_qkv, no_layer_wise_layout;
+  StatedWord muon_matmul{"medium"}, muon_tp_mode{"blockwise"}, muon_scalar{"adam"};
   StatedReal sgd_momentum{0.9}, clip{1.0};
   StatedFlag recompute_activations, moe_recompute, distribute_saved;
   StatedWord recompute_granularity, recompute_method;

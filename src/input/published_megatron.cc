@@ -123,12 +123,27 @@ void read_vocabulary(const JsonNode& line, MegatronValues& values) {
                   arguments.at("--vocab-file").where()};
 }
 
+// --no-use-layer-wise-param-layout came with NVIDIA/Megatron-LM 0044db1f20 of 2026-05-21, within
+// 0.18: before it there was what it brings back.
+void add_layout_of_its_time(const JsonNode& line, const Strategy& s, MegatronLaunch& launch) {
+  constexpr std::string_view kOption = "--no-use-layer-wise-param-layout";
+  const auto said = [&](auto wanted) { return std::ranges::any_of(launch.words, wanted); };
+  if (s.megatron.core < Version{0, 18, 0} ||
+      !said([](const MegatronWord& word) { return word.text.ends_with("muon"); }) ||
+      said([&](const MegatronWord& word) { return word.text == kOption; }))
+    return;
+  const std::string date = published_text(line.at("source"), "date");
+  if (!date.empty() && date < "2026-05-21")
+    launch.words.push_back({std::string(kOption), line.at("source").where()});
+}
+
 // A record may hold what Megatron-LM of its time accepted and the reader does not.
 MegatronArguments read_arguments(const JsonNode& line, Job& job) {
   require_vocabulary(line);
   MegatronLaunch launch = megatron_launch(line.at("args"), "args");
   launch.script = script_of(line);
   launch.script_where = line.where();
+  add_layout_of_its_time(line, job.strategy, launch);
   if (const auto variables = line.find("env_vars"); variables && !variables->is_null())
     read_environment(*variables, launch);
   MegatronArguments arguments = read_megatron(launch);

@@ -51,7 +51,11 @@ DType master_dtype(const Strategy& s) {
   return remainders ? DType::bf16 : master;
 }
 
-bool is_distributed(const Strategy& s) { return s.zero > 0; }
+bool is_muon(const Strategy& s) { return s.optimizer == OptimizerKind::muon; }
+
+// Under Muon validate_args puts the layer-wise one in its place, whose buffers are like those
+// without (megatron/training/arguments.py).
+bool is_distributed(const Strategy& s) { return s.zero > 0 && !is_muon(s); }
 
 struct Adder {
   StateMemory& out;
@@ -72,6 +76,16 @@ struct Adder {
   }
 };
 
+// Float16OptimizerWithFloat16Params.
+void add_masters(const Strategy& s, Bytes wide, Adder& to) {
+  if (s.precision.weight == DType::f32) return;
+  to.add(Holder::optimizer, "fp32 master weights", wide, "core/optimizer/optimizer.py");
+  // Their gradients are copies where the buffer's are not fp32 (_copy_model_grads_to_main_grads).
+  if (s.precision.gradient == DType::f32) return;
+  to.add(Holder::optimizer, "gradients of the master weights", wide, "core/optimizer/optimizer.py");
+  to.out.made_by_step += wide;
+}
+
 void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
   Adder to{out};
   const Precision& p = s.precision;
@@ -91,6 +105,7 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
   if (!s.training) return;
   to.add(Holder::gradients, "gradient buffer", block(buffer, p.gradient),
          "core/distributed/param_and_grad_buffer.py");
+  if (is_muon(s)) return;
   const int64_t moments = s.optimizer == OptimizerKind::sgd            ? 0
                           : s.optimizer == OptimizerKind::sgd_momentum ? 1
                                                                        : 2;
@@ -106,17 +121,25 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
     to.out.made_by_step += both;
     return;
   }
-  if (mixed) {
-    to.add(Holder::optimizer, "fp32 master weights", wide, "core/optimizer/optimizer.py");
-    // Their gradients are copies where the buffer's are not fp32 (_copy_model_grads_to_main_grads).
-    if (p.gradient != DType::f32) {
-      to.add(Holder::optimizer, "gradients of the master weights", wide,
-             "core/optimizer/optimizer.py");
-      out.made_by_step += wide;
-    }
-  }
+  add_masters(s, wide, to);
   to.add(Holder::optimizer, "moments", moments * wide, "core/optimizer/__init__.py");
   out.made_by_step += moments * wide;
+}
+
+// One moment for Muon, two for Adam.
+void add_muon(const Strategy& s, std::span<const OptimizerTensor> own, StateMemory& out) {
+  Adder to{out};
+  Bytes wide, momentum, moments;
+  for (const OptimizerTensor& t : own) {
+    const Bytes one = block(t.elements, DType::f32);
+    wide += one;
+    (t.muon() ? momentum : moments) += t.muon() ? one : 2 * one;
+  }
+  add_masters(s, wide, to);
+  to.add(Holder::optimizer, "momentum of Muon", momentum,
+         "emerging_optimizers/orthogonalized_optimizers/orthogonalized_optimizer.py");
+  to.add(Holder::optimizer, "moments of Adam", moments, "core/optimizer/__init__.py");
+  out.made_by_step += momentum + moments;
 }
 
 }  // namespace
@@ -138,14 +161,17 @@ Bytes weight_block(const Strategy& s, int64_t elements) {
   return block(elements, s.precision.weight);
 }
 
-StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups) {
+StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups,
+                         std::span<const OptimizerTensor> own) {
   StateMemory out;
   for (const BufferGroup& group : groups)
     if (!group.elements.empty()) add_group(job.strategy, group, out);
+  if (job.strategy.training && !own.empty()) add_muon(job.strategy, own, out);
   return out;
 }
 
-Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups) {
+Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups,
+                          std::span<const OptimizerTensor> own) {
   const Strategy& s = job.strategy;
   const auto made = [&](const BufferGroup& group) {
     Bytes out;
@@ -154,7 +180,8 @@ Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups) {
   };
   Bytes live;
   for (const BufferGroup& group : groups) live += made(group);
-  Bytes peak = live, masters;
+  const StateMemory owned = state_memory(job, {}, own);
+  Bytes peak = live, masters = owned.optimizer - owned.made_by_step;
   for (const BufferGroup& group : groups) {
     const StateMemory states = state_memory(job, std::span(&group, 1));
     masters += states.optimizer - states.made_by_step;
@@ -270,9 +297,10 @@ void require_modelled(const Job& job) {
   const std::string name(to_string(s.optimizer));
   const bool known = s.optimizer == OptimizerKind::adam || s.optimizer == OptimizerKind::adamw ||
                      s.optimizer == OptimizerKind::sgd ||
-                     s.optimizer == OptimizerKind::sgd_momentum;
+                     s.optimizer == OptimizerKind::sgd_momentum || is_muon(s);
   if (!known)
     refuse("--optimizer", name + " of Megatron-core is not modelled", "use --optimizer adam");
+  if (is_muon(s)) require_muon(job);
   require_adapters(job);
   if (s.zero > 1)
     refuse("--zero", fmt::format("Megatron-core has no ZeRO stage {}", s.zero),

@@ -8,6 +8,7 @@
 #include "memplan/job.h"
 #include "memplan/plan.h"
 #include "ops/graph.h"
+#include "policy/megatron_muon.h"
 
 namespace memplan::megatron {
 
@@ -19,13 +20,14 @@ struct BufferGroup {
 };
 
 /// Weights, gradients and optimizer states of these parameters, between steps, as the allocator
-/// hands them out. A line for each part.
+/// hands them out. A line for each part. `own`: under Muon, what the rank's optimizer updates.
 struct StateMemory {
   Bytes weights, gradients, optimizer;
   Bytes made_by_step;  ///< of the optimizer's, what its first step makes: moments
   std::vector<LedgerLine> lines;
 };
-StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups);
+StateMemory state_memory(const Job& job, std::span<const BufferGroup> groups,
+                         std::span<const OptimizerTensor> own = {});
 
 /// A weight of so many elements, as the allocator hands it out.
 Bytes weight_block(const Strategy& strategy, int64_t elements);
@@ -33,7 +35,8 @@ Bytes weight_block(const Strategy& strategy, int64_t elements);
 /// The most that is allocated until the first step, when a rank's buffers are made one after the
 /// other: chunk by chunk, experts last. With the distributed optimizer a buffer's parameters move
 /// into it only once it and its gradients' are there (core/distributed/param_and_grad_buffer.py).
-Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups);
+Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups,
+                          std::span<const OptimizerTensor> own = {});
 
 /// Elements of a group's gradient buffer: with the distributed optimizer each tensor starts at a
 /// multiple of 64 and each bucket ends at one of lcm(ranks, 128) (core/optimizer/param_layout.py).

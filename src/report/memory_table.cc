@@ -92,6 +92,9 @@ std::vector<RankKind> rank_kinds(const Plan& plan) {
 }
 
 std::string kind_title(const RankKind& kind, const Plan& plan) {
+  // "stage 3", or "stage 3, 2 ranks as rank 12"
+  if (plan.job.strategy.pp > 1 && kind.stages.size() == 1 && !kind.first->role.empty())
+    return kind.first->role;
   if (plan.job.strategy.pp > 1)
     return fmt::format("stage{} {}", kind.stages.size() > 1 ? "s" : "", ranges(kind.stages));
   if (!kind.first->role.empty()) return kind.first->role;

@@ -40,6 +40,24 @@ expect 0 fit --megatron-args "$files/deepseek.json" --gpu h100-80g --gpus 8
 expect_out "buffers"
 refuses 4 "recomputing layernorm in the local spec is not modelled" --megatron-args "$files/llama3_8b.args" \
   --gpu h100-80g --gpus 8 -- --transformer-impl local --recompute-granularity selective --recompute-modules layernorm
+# Muon: whole matrices on one rank each, whole on all, or refused.
+muon=(--num-layers 2 --hidden-size 512 --num-attention-heads 8 --seq-length 1024 --max-position-embeddings 1024
+  --micro-batch-size 1 --global-batch-size 4 --bf16 --vocab-size 32000 --tokenizer-type NullTokenizer
+  --optimizer dist_muon)
+refuses 4 "add --no-use-layer-wise-param-layout" --gpu h100-80g --gpus 4 -- "${muon[@]}"
+expect 0 fit --gpu h100-80g --gpus 4 -- "${muon[@]}" --no-use-layer-wise-param-layout
+expect_out "ZeRO-1"
+expect_out "rank 3"
+# Gradients are reduced whole; weights are gathered after the step.
+expect_out "all-reduce"
+expect_out "all-gather"
+[[ $out != *reduce-scatter* ]] || complain "gradients are scattered"
+# 32000 · 512 words, 1024 · 512 positions and, a layer, 12 · 512² of matrices and 13 · 512 of vectors, two more at the
+# end: 12 B a parameter of Adam's, 8 B of Muon's.
+expect 0 fit --gpu h100-80g --gpus 4 --zero 0 --get /ranks/0/memory/optimizer -- "${muon[@]}"
+checks=$((checks + 1))
+want=$((12 * (32000 * 512 + 2 * 13 * 512 + 2 * 512) + 8 * (1024 * 512 + 2 * 12 * 512 * 512)))
+((out == want)) || complain "optimizer states are $out, not $want"
 # Adapters beside the linear layers of Megatron-core, which its tensor parallelism divides.
 expect 0 fit llama3.1-8b --framework megatron --gpu h100-80g --gpus 4 --tp 2 --peft bridge-lora:r=16 --explain
 expect_out "16 × 4096"

@@ -64,6 +64,10 @@ expect 0 validate "$scratch/hybrid.jsonl" --bound 'NVIDIA/Megatron-LM@last_rank.
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:max=0.9%' \
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:median=0.06%'
 expect_out "set aside: the source's values are a copy of a GPT model's"
+# Muon dealt out layer by layer; its peak stays above the even routing that is assumed.
+grep '"id": "mlm-[^"]*-muon-' "$published" >"$scratch/muon.jsonl"
+expect 0 validate "$scratch/muon.jsonl" --bound 'NVIDIA/Megatron-LM@last_rank.after_step:max=0.25%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.allocated:max=4.6%'
 
 # Malformed input.
 expect 2 validate

@@ -85,6 +85,40 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_error(std::string_view("--a\0b", 5), "file", {"is no text"});
   }
 
+  TEST_CASE("Muon") {
+    CHECK_NOTHROW(read(std::string(kSound) + "--optimizer muon --muon-nesterov"));
+    CHECK_NOTHROW(read(std::string(kSound) + "--optimizer dist_muon"));
+    expect_bad("--optimizer muo", {"'muo'", "did you mean 'muon'?"});
+    expect_bad("--optimizer muon --muon-fp32-matmul-prec low", {"'low' is no precision", "medium"});
+    expect_bad("--optimizer muon --muon-fp32-matmul-prec highest", {"'highest'"});
+    expect_bad("--optimizer muon --muon-tp-mode block", {"'blockwise'"});
+    expect_bad("--optimizer muon --overlap-param-gather", {"needs the distributed optimizer"});
+    expect_refused("--optimizer muon --muon-tp-mode duplicated --tensor-model-parallel-size 2",
+                   {"--muon-tp-mode duplicated is not modelled"});
+    expect_refused("--optimizer muon --muon-scalar-optimizer lion", {"lion is not modelled"});
+    expect_refused("--optimizer adaptive_muon", {"adaptive_muon is not modelled"});
+    constexpr std::string_view kHalf =
+        "--num-layers 12\n--hidden-size 768 --num-attention-heads 12 --seq-length 1024\n"
+        "--max-position-embeddings 1024 --micro-batch-size 2\n--fp16 --optimizer muon\n";
+    expect_error(kHalf, "file:4", {"--fp16", "does not go with --optimizer muon"});
+    const auto old = [](Version core, std::string_view more) {
+      Job job;
+      job.strategy.megatron.core = core;
+      const std::string text = std::string(kSound) + std::string(more);
+      apply_megatron(read_megatron(parse_megatron_text(text, "file")), job);
+      return job.strategy;
+    };
+    using doctest::Contains;
+    CHECK_THROWS_WITH(old({0, 15, 0}, "--optimizer muon"), Contains("Megatron-core 0.16"));
+    CHECK_THROWS_WITH(old({0, 17, 0}, "--optimizer muon --use-distributed-optimizer"),
+                      Contains("use --optimizer dist_muon"));
+    CHECK_THROWS_WITH(old({0, 16, 0}, "--optimizer dist_muon --overlap-grad-reduce"),
+                      Contains("does not go with --optimizer dist_muon"));
+    CHECK(old({0, 17, 0}, "--optimizer dist_muon --overlap-grad-reduce").zero == 1);
+    CHECK_FALSE(old({0, 17, 0}, "--optimizer dist_muon").megatron.muon.precomputed_layout);
+    CHECK(old({0, 18, 0}, "--optimizer dist_muon").megatron.muon.precomputed_layout);
+  }
+
   TEST_CASE("words that are no arguments") {
     expect_bad("--num-layer 3", {"'--num-layer' is no argument", "did you mean '--num-layers'?"});
     expect_bad("--tensor-parallel-size 2", {"is no argument of Megatron-LM"});

@@ -42,5 +42,25 @@ TEST_CASE("the torch of a record is its image's, and the lock file's where no im
         Version{2, 9, 1});
 }
 
+// Before NVIDIA/Megatron-LM 0044db1f20 Muon's layer-wise optimizer had no layout of its own.
+TEST_CASE("a record's Muon is that of its day") {
+  const auto precomputed = [](const std::string& date, const std::string& optimizer) {
+    std::string text = record("{}");
+    const auto put = [&](const std::string& before, const std::string& more) {
+      text.insert(text.find(before), more);
+    };
+    put(R"("file": "tests)", R"("date": ")" + date + R"(", )");
+    put(R"("--bf16": true)", R"("--optimizer": ")" + optimizer + R"(", )");
+    const JsonDocument document(text, "p.jsonl:1");
+    const MeasuredCase one = read_published(document.root());
+    REQUIRE_MESSAGE(one.job, one.refused);
+    CHECK(one.job->strategy.zero == (optimizer == "dist_muon" ? 1 : 0));
+    return one.job->strategy.megatron.muon.precomputed_layout;
+  };
+  CHECK_FALSE(precomputed("2026-05-20", "dist_muon"));
+  CHECK(precomputed("2026-05-21", "dist_muon"));
+  CHECK_FALSE(precomputed("2026-05-07", "muon"));
+}
+
 }  // namespace
 }  // namespace memplan

@@ -74,6 +74,29 @@ TEST_CASE("parameters lie twice while a buffer of the distributed optimizer is m
   CHECK(peak(0, 64, {{{1024}, 1}}) == 2048 + 4096 + 4096);
 }
 
+// A matrix and a vector of 1024 elements: 2 B of weight and 4 B of gradient each; of those the rank
+// updates a master weight, one moment of Muon's or two of Adam's.
+TEST_CASE("Muon: weights and gradients are whole, states are of what the rank updates") {
+  Job job = job_of(1);
+  job.strategy.optimizer = OptimizerKind::muon;
+  megatron::OptimizerTensor matrix{.elements = 1024, .rows = 32, .columns = 32};
+  megatron::OptimizerTensor vector{.elements = 1024, .vector = true};
+  const auto states = [&](const std::vector<megatron::OptimizerTensor>& own) {
+    return state_memory(job, {{{{1024, 1024}, 2}}}, own);
+  };
+  CHECK(states({matrix}).weights == Bytes(2 * 2048));
+  CHECK(states({matrix}).gradients == Bytes(2 * 4096));
+  CHECK(states({matrix}).optimizer == Bytes(4096 + 4096));
+  CHECK(states({vector}).optimizer == Bytes(4096 + 2 * 4096));
+  CHECK(states({matrix, vector}).made_by_step == Bytes(3 * 4096));
+  // Nothing moves into buffers.
+  const std::vector<BufferGroup> groups{{{1024, 1024}, 2}};
+  CHECK(megatron::initialisation_peak(job, groups, std::vector{matrix}) ==
+        Bytes(2 * (2048 + 4096) + 4096));
+  job.strategy.precision.gradient = DType::bf16;
+  CHECK(states({matrix}).optimizer == Bytes(3 * 4096));
+}
+
 TEST_CASE("the vocabulary is a multiple of 128 rows a rank") {
   Job job = job_of(0);
   job.model.vocab = 50257;
