@@ -166,7 +166,9 @@ class Ranks {
   }
 
   Bytes initialisation(int64_t stage, std::span<const Chunk> chunks,
+                       std::span<const BufferGroup> buffers,
                        std::span<const OptimizerTensor> own) const {
+    if (has_muon_buffers(s_)) return initialisation_peak(job_, buffers, own);
     std::vector<BufferGroup> groups;
     for (const Chunk& chunk : chunks)
       for (BufferGroup& group : stage_parameters(job_, program_, stage, &chunk))
@@ -178,13 +180,19 @@ class Ranks {
   std::vector<OptimizerShare> shares(int64_t stage) const {
     if (!s_.training || s_.optimizer != OptimizerKind::muon)
       return {{0, s_.world() / s_.pp, {}, {}}};
-    return optimizer_shares(s_, stage_tensors(job_, program_, stage));
+    return optimizer_shares(s_, stage_tensors(job_, program_, stage), stage);
+  }
+
+  std::vector<BufferGroup> buffers_of(int64_t stage) const {
+    if (has_muon_buffers(s_)) return muon_buffers(s_, stage_tensors(job_, program_, stage), stage);
+    return stage_parameters(job_, program_, stage);
   }
 
   void add_stage(int64_t stage, std::vector<RankPlan>& out) {
     const std::vector<OptimizerShare> all = shares(stage);
+    const std::vector<BufferGroup> groups = buffers_of(stage);
     for (const OptimizerShare& share : all) {
-      out.push_back(rank(stage, share));
+      out.push_back(rank(stage, share, groups));
       if (all.size() == 1) continue;
       RankPlan& plan = out.back();
       const std::string like = share.count == 1
@@ -194,13 +202,13 @@ class Ranks {
     }
   }
 
-  RankPlan rank(int64_t stage, const OptimizerShare& share) {
+  RankPlan rank(int64_t stage, const OptimizerShare& share,
+                const std::vector<BufferGroup>& groups) {
     RankPlan out;
     out.count = share.count;
     out.rank = stage * (s_.world() / s_.pp) + share.first;
     out.pipeline_stage = stage;
     if (s_.pp > 1) out.role = fmt::format("stage {}", stage);
-    const std::vector<BufferGroup> groups = stage_parameters(job_, program_, stage);
     for (const BufferGroup& group : groups)
       for (int64_t n : group.elements)
         out.states.parameters = checked_add(out.states.parameters, n);
@@ -241,7 +249,7 @@ class Ranks {
     for (size_t i = 0; i < top.in_flight.size(); ++i)
       add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
     sort_kept_tensors(out.largest);
-    start(out, kept.bytes + initialisation(stage, own, share.own), states.made_by_step);
+    start(out, kept.bytes + initialisation(stage, own, groups, share.own), states.made_by_step);
     evaluate(out, chunks);
     return out;
   }
@@ -317,7 +325,9 @@ class Ranks {
     const PhasePeak& most =
         out.phases[0].allocated > out.phases[1].allocated ? out.phases[0] : out.phases[1];
     const Bytes allocated = std::max(first, left.allocated);
-    const char* at = s_.zero > 0 && s_.optimizer != OptimizerKind::muon ? kMoves : "states";
+    const char* at = s_.zero > 0 && (s_.optimizer != OptimizerKind::muon || has_muon_buffers(s_))
+                         ? kMoves
+                         : "states";
     out.phases.push_back({"initialisation", made, made, made + beyond, at});
     out.phases.push_back(
         {"first step", allocated, allocated, allocated + beyond, step ? left.at : most.at});

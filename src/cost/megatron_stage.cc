@@ -33,7 +33,8 @@ OptimizerTensor tensor_of(const Job& job, const FamilyRow& row, BlockPart part,
                           const RankParam& p) {
   OptimizerTensor out;
   out.elements = p.sizes.elements();
-  out.expert = p.group == ParamGroup::expert;
+  // Without expert parallelism experts are like all other parameters (allreduce is true).
+  out.expert = p.group == ParamGroup::expert && job.strategy.ep > 1;
   out.vector = p.sizes.dims < 2;
   if (p.sizes.dims != 2 || table(row, part, p)) return out;
   out.rows = p.sizes[0];
@@ -67,12 +68,19 @@ std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program
 std::vector<OptimizerTensor> stage_tensors(const Job& job, const Program& program, int64_t stage) {
   std::vector<OptimizerTensor> out;
   const FamilyRow row = family_row(job.model);
-  for (const Run& run : runs_of(program, stage)) {
-    const Block& block = block_of(program, run);
-    for (int64_t i = 0; i < run.count; ++i)
-      for (const RankParam& p : rank_params(block.graph, job, 1))
-        for (int64_t copy = 0; p.trainable && copy < p.experts; ++copy)
-          out.push_back(tensor_of(job, row, block.part, p));
+  int64_t index = 0;
+  for (const Chunk& chunk : stage_chunks(job, stage)) {
+    for (const Run& run : runs_of(program, stage))
+      for (int64_t i = 0; i < run.count; ++i) {
+        const Block& block = block_of(program, run);
+        if (!holds(chunk, block.part, run.first_layer + i)) continue;
+        for (const RankParam& p : rank_params(block.graph, job, 1))
+          for (int64_t copy = 0; p.trainable && copy < p.experts; ++copy) {
+            out.push_back(tensor_of(job, row, block.part, p));
+            out.back().chunk = index;
+          }
+      }
+    ++index;
   }
   return out;
 }

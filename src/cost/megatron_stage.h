@@ -14,7 +14,7 @@ namespace memplan::megatron {
 std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program, int64_t stage,
                                           const Chunk* chunk = nullptr);
 
-/// The same parameters as Muon sees them.
+/// The same parameters as Muon sees them, chunk by chunk.
 std::vector<OptimizerTensor> stage_tensors(const Job& job, const Program& program, int64_t stage);
 
 struct Frozen {

@@ -8,6 +8,7 @@
 #include "lower/huggingface/quantized.h"
 #include "policy/deepspeed.h"
 #include "policy/fsdp.h"
+#include "policy/megatron_muon.h"
 
 namespace memplan {
 namespace {
@@ -151,10 +152,11 @@ void add_data_parallel(const Job& job, CommGroup group, std::string_view what, S
     return;
   }
   if (!s.training) return;
-  // Muon's layer-wise distributed optimizer leaves DistributedDataParallel as it is without
+  // Muon's layer-wise distributed optimizer leaves DistributedDataParallel as it is without, unless
+  // it lays out its buffers
   // (NVIDIA/Megatron-LM, core/optimizer/layer_wise_optimizer.py).
-  const bool layer_wise =
-      s.framework == Framework::megatron && s.zero > 0 && s.optimizer == OptimizerKind::muon;
+  const bool layer_wise = s.framework == Framework::megatron && s.zero > 0 &&
+                          s.optimizer == OptimizerKind::muon && !megatron::has_muon_buffers(s);
   const bool whole = layer_wise || (engine && deepspeed::wrapper(s) == deepspeed::Wrapper::bf16);
   if (s.zero == 0 || whole) {
     add(Collective::all_reduce, "backward", "gradients", 1, gradients);

@@ -23,19 +23,6 @@ Bytes block(int64_t elements, DType dtype) {
   return Bytes(rounded(checked_mul(elements, size_of(dtype)), kBlock));
 }
 
-// distributed_data_parallel.py: buckets of at least 40 million elements or a million a rank, where
-// gradients are reduced while backward runs; else a single one.
-int64_t bucket_size(const Strategy& s, int64_t ranks) {
-  if (!s.megatron.overlap_grad_reduce) return 0;
-  if (s.megatron.bucket_elements > 0) return s.megatron.bucket_elements;
-  return std::max<int64_t>(40'000'000, checked_mul(1'000'000, ranks));
-}
-
-int64_t bucket_multiple(const Strategy& s, int64_t ranks) {
-  const int64_t usual = std::lcm(ranks, int64_t{128});
-  return s.megatron.pad_buckets ? std::lcm(usual, int64_t{1} << 16) : usual;
-}
-
 int64_t sum(const BufferGroup& group) {
   int64_t out = 0;
   for (int64_t n : group.elements) out = checked_add(out, n);
@@ -53,9 +40,12 @@ DType master_dtype(const Strategy& s) {
 
 bool is_muon(const Strategy& s) { return s.optimizer == OptimizerKind::muon; }
 
-// Under Muon validate_args puts the layer-wise one in its place, whose buffers are like those
-// without (megatron/training/arguments.py).
-bool is_distributed(const Strategy& s) { return s.zero > 0 && !is_muon(s); }
+// Under Muon validate_args puts the layer-wise one in its place (megatron/training/arguments.py),
+// whose buffers are like those without, or laid out for it (training.py,
+// wrap_model_chunks_with_ddp).
+bool is_distributed(const Strategy& s) {
+  return s.zero > 0 && (!is_muon(s) || has_muon_buffers(s));
+}
 
 struct Adder {
   StateMemory& out;
@@ -105,7 +95,7 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
   if (!s.training) return;
   to.add(Holder::gradients, "gradient buffer", block(buffer, p.gradient),
          "core/distributed/param_and_grad_buffer.py");
-  if (is_muon(s)) return;
+  if (is_muon(s) && (group.laid_out > 0 || !is_distributed(s))) return;
   const int64_t moments = s.optimizer == OptimizerKind::sgd            ? 0
                           : s.optimizer == OptimizerKind::sgd_momentum ? 1
                                                                        : 2;
@@ -144,8 +134,47 @@ void add_muon(const Strategy& s, std::span<const OptimizerTensor> own, StateMemo
 
 }  // namespace
 
+// distributed_data_parallel.py: buckets of at least 40 million elements or a million a rank, where
+// gradients are reduced while backward runs; else a single one.
+int64_t bucket_size(const Strategy& s, int64_t ranks) {
+  if (!s.megatron.overlap_grad_reduce) return 0;
+  if (s.megatron.bucket_elements > 0) return s.megatron.bucket_elements;
+  return std::max<int64_t>(40'000'000, checked_mul(1'000'000, ranks));
+}
+
+int64_t bucket_multiple(const Strategy& s, int64_t ranks) {
+  const int64_t usual = std::lcm(ranks, int64_t{128});
+  return s.megatron.pad_buckets ? std::lcm(usual, int64_t{1} << 16) : usual;
+}
+
+int64_t muon_bucket(const Strategy& s, int64_t stage, size_t chunk) {
+  return stage == 0 && chunk == 0 ? bucket_size(s, muon_ranks(s, false)) : 0;
+}
+
+std::vector<BufferGroup> muon_buffers(const Strategy& s, std::span<const OptimizerTensor> tensors,
+                                      int64_t stage) {
+  constexpr size_t kEach = 3;
+  int64_t chunks = 1;
+  for (const OptimizerTensor& t : tensors) chunks = std::max(chunks, t.chunk + 1);
+  std::vector<BufferGroup> out(kEach * static_cast<size_t>(chunks));
+  for (const OptimizerTensor& t : tensors) {
+    const size_t kind = !t.muon() ? 0 : t.expert ? 2 : 1;
+    out[kEach * static_cast<size_t>(t.chunk) + kind].elements.push_back(t.elements);
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    BufferGroup& group = out[i];
+    group.ranks = muon_ranks(s, i % kEach == 2);
+    if (i % kEach > 0 && !group.elements.empty())
+      group.laid_out = shard_layout(group.elements, group.ranks, muon_bucket(s, stage, i / kEach),
+                                    bucket_multiple(s, group.ranks))
+                           .elements;
+  }
+  return out;
+}
+
 int64_t buffer_elements(const Strategy& s, const BufferGroup& group) {
   if (!is_distributed(s)) return sum(group);
+  if (group.laid_out > 0) return group.laid_out;
   constexpr int64_t kStart = 64;
   const int64_t bucket = bucket_size(s, group.ranks);
   const int64_t multiple = bucket_multiple(s, group.ranks);

@@ -17,6 +17,7 @@ namespace memplan::megatron {
 struct BufferGroup {
   std::vector<int64_t> elements;  ///< of each tensor, in the order of registration
   int64_t ranks = 1;              ///< over which its optimizer states are divided
+  int64_t laid_out = 0;  ///< elements of a buffer of Muon's, by its shard_layout; 0: another buffer
 };
 
 /// Weights, gradients and optimizer states of these parameters, between steps, as the allocator
@@ -37,6 +38,18 @@ Bytes weight_block(const Strategy& strategy, int64_t elements);
 /// into it only once it and its gradients' are there (core/distributed/param_and_grad_buffer.py).
 Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups,
                           std::span<const OptimizerTensor> own = {});
+
+/// Elements of a bucket of gradients that are reduced while backward runs; 0: there is one alone.
+int64_t bucket_size(const Strategy& strategy, int64_t ranks);
+/// Of what the elements of a bucket are a multiple (core/optimizer/param_layout.py).
+int64_t bucket_multiple(const Strategy& strategy, int64_t ranks);
+
+/// The same of a buffer of Muon's matrices: training.py cuts a pipeline's first chunk alone.
+int64_t muon_bucket(const Strategy& strategy, int64_t stage, size_t chunk);
+
+/// Where has_muon_buffers: of each chunk Adam's buffer, Muon's and Muon's of experts.
+std::vector<BufferGroup> muon_buffers(const Strategy& strategy,
+                                      std::span<const OptimizerTensor> tensors, int64_t stage);
 
 /// Elements of a group's gradient buffer: with the distributed optimizer each tensor starts at a
 /// multiple of 64 and each bucket ends at one of lcm(ranks, 128) (core/optimizer/param_layout.py).

@@ -1,8 +1,10 @@
 #include "policy/megatron_muon.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "memplan/error.h"
+#include "policy/megatron.h"
 #include "policy/step_ledger.h"
 
 namespace memplan::megatron {
@@ -73,9 +75,29 @@ Dealt deal(std::vector<OptimizerTensor> tensors, int64_t ranks) {
   std::ranges::stable_sort(tensors, {}, group);
   std::ranges::stable_sort(tensors, {}, &OptimizerTensor::elements);
   int64_t at = 0;
-  for (const OptimizerTensor& t : tensors) {
+  for (OptimizerTensor& t : tensors) {
+    t.chunk = 0;  // nothing to tell shares apart by
     out[static_cast<size_t>(at < ranks ? at : 2 * ranks - 1 - at)].push_back(t);
     at = (at + 1) % (2 * ranks);
+  }
+  return out;
+}
+
+// _shard_params_from_layout: Muon's alone, chunk by chunk.
+Dealt packed(const Strategy& s, const std::vector<OptimizerTensor>& tensors, int64_t ranks,
+             int64_t stage) {
+  Dealt out(static_cast<size_t>(ranks));
+  for (size_t first = 0; first < tensors.size();) {
+    size_t last = first;
+    std::vector<int64_t> elements;
+    for (; last < tensors.size() && tensors[last].chunk == tensors[first].chunk; ++last)
+      elements.push_back(tensors[last].elements);
+    const ShardLayout layout = shard_layout(
+        elements, ranks, muon_bucket(s, stage, static_cast<size_t>(tensors[first].chunk)),
+        bucket_multiple(s, ranks));
+    for (size_t shard = 0; shard < out.size(); ++shard)
+      for (size_t i : layout.shards[shard]) out[shard].push_back(tensors[first + i]);
+    first = last;
   }
   return out;
 }
@@ -131,7 +153,8 @@ std::vector<size_t> kinds(const Dealt& dealt) {
 }  // namespace
 
 std::vector<OptimizerShare> optimizer_shares(const Strategy& s,
-                                             std::span<const OptimizerTensor> tensors) {
+                                             std::span<const OptimizerTensor> tensors,
+                                             int64_t stage) {
   const int64_t ranks = product({s.tp, s.cp, s.dp});
   std::vector<OptimizerTensor> dense = those(tensors, false), experts = those(tensors, true);
   if (s.zero == 0) {
@@ -141,21 +164,31 @@ std::vector<OptimizerShare> optimizer_shares(const Strategy& s,
     all.step = ledger.peak();
     return {all};
   }
-  const int64_t expert_tp = s.megatron.expert_tp > 0 ? s.megatron.expert_tp : s.tp;
-  const int64_t model = checked_mul(expert_tp, s.ep);
-  // Without expert parallelism experts are like all other parameters (allreduce is true).
-  if (s.ep == 1) dense.insert(dense.end(), experts.begin(), experts.end()), experts.clear();
-  const int64_t dense_ranks = s.cp * s.dp;
+  const bool buffers = has_muon_buffers(s);
+  if (buffers) {
+    const auto adams = [](const OptimizerTensor& t) { return !t.muon(); };
+    if (std::ranges::any_of(experts, adams))
+      throw Error(ErrorKind::bad_input, "--optimizer",
+                  "the layer-wise distributed optimizer has no buffer for biases of experts",
+                  "add --disable-bias-linear or --no-use-layer-wise-param-layout");
+    std::erase_if(dense, adams);
+  }
+  const int64_t dense_ranks = muon_ranks(s, false);
   // "simplify when dp_cp group size is 1"
-  const int64_t expert_ranks = experts.empty() || dense_ranks == 1 ? 1 : ranks / model;
-  const Dealt dealt = deal(dense, dense_ranks), dealt_experts = deal(experts, expert_ranks);
+  const int64_t expert_ranks = experts.empty() || dense_ranks == 1 ? 1 : muon_ranks(s, true);
+  const int64_t model = ranks / expert_ranks;
+  const auto dealt_out = [&](const std::vector<OptimizerTensor>& all, int64_t among) {
+    return buffers ? packed(s, all, among, stage) : deal(all, among);
+  };
+  const Dealt dealt = dealt_out(dense, dense_ranks);
+  const Dealt dealt_experts = dealt_out(experts, expert_ranks);
   const std::vector<size_t> kind = kinds(dealt), expert_kind = kinds(dealt_experts);
 
   std::vector<OptimizerShare> out;
   std::vector<std::pair<size_t, size_t>> known;
   for (int64_t rank = ranks - 1; rank >= 0; --rank) {
     const size_t d = kind[static_cast<size_t>(rank / s.tp)];
-    const size_t e = expert_kind[static_cast<size_t>(expert_ranks == 1 ? 0 : rank / model)];
+    const size_t e = expert_kind[static_cast<size_t>(rank / model)];
     const auto at = std::ranges::find(known, std::pair(d, e));
     if (at != known.end()) {
       OptimizerShare& share = out[static_cast<size_t>(at - known.begin())];
@@ -167,12 +200,62 @@ std::vector<OptimizerShare> optimizer_shares(const Strategy& s,
     OptimizerShare share{rank, 1, by_optimizer(dealt[d], dealt_experts[e]), {}};
     StepLedger ledger;
     muon_step(ledger, s, share.own, false);
-    gather(ledger, s, dealt, dealt[d]);
-    gather(ledger, s, dealt_experts, dealt_experts[e]);
+    // Weights that lie in buffers are gathered in place.
+    if (!buffers) {
+      gather(ledger, s, dealt, dealt[d]);
+      gather(ledger, s, dealt_experts, dealt_experts[e]);
+    }
     share.step = ledger.peak();
     out.push_back(std::move(share));
   }
   std::ranges::reverse(out);
+  return out;
+}
+
+int64_t muon_ranks(const Strategy& s, bool experts) {
+  if (!experts) return checked_mul(s.cp, s.dp);
+  const int64_t expert_tp = s.megatron.expert_tp > 0 ? s.megatron.expert_tp : s.tp;
+  return product({s.tp, s.cp, s.dp}) / checked_mul(expert_tp, s.ep);
+}
+
+bool has_muon_buffers(const Strategy& s) {
+  return s.optimizer == OptimizerKind::muon && s.zero > 0 && s.megatron.muon.precomputed_layout;
+}
+
+ShardLayout shard_layout(std::span<const int64_t> elements, int64_t ranks, int64_t bucket,
+                         int64_t multiple) {
+  constexpr int64_t kStart = 64;         // pad_param_start
+  constexpr double kPaddingFloor = 0.9;  // a bucket has that much of its largest tensor's shards
+  const auto rounded = [](int64_t n, int64_t of) { return checked_mul(ceil_div(n, of), of); };
+  const int64_t divisor = std::lcm(kStart, multiple / ranks);
+  ShardLayout out;
+  out.shards.resize(static_cast<size_t>(ranks));
+  std::vector<size_t> own;
+  int64_t sum = 0, largest = 0;
+  const auto close = [&] {
+    if (own.empty()) return;
+    std::ranges::stable_sort(own, std::ranges::greater{}, [&](size_t i) { return elements[i]; });
+    std::vector<int64_t> ends(static_cast<size_t>(ranks));
+    for (size_t i : own) {
+      const auto least = std::ranges::min_element(ends);
+      *least = checked_add(rounded(*least, kStart), elements[i]);
+      out.shards[static_cast<size_t>(least - ends.begin())].push_back(i);
+    }
+    const int64_t shard = rounded(*std::ranges::max_element(ends), divisor);
+    out.elements = checked_add(out.elements, checked_mul(ranks, shard));
+    own.clear();
+    sum = largest = 0;
+  };
+  for (size_t i = elements.size(); i-- > 0;) {
+    own.push_back(i);
+    sum = checked_add(sum, elements[i]);
+    largest = std::max(largest, elements[i]);
+    const auto floor =
+        static_cast<int64_t>(static_cast<double>(checked_mul(ranks, largest)) * kPaddingFloor);
+    if (bucket > 0 && sum >= std::max(bucket, floor)) close();
+  }
+  close();
+  for (std::vector<size_t>& shard : out.shards) std::ranges::sort(shard);
   return out;
 }
 
@@ -196,16 +279,11 @@ void require_muon(const Job& job) {
     refuse("--num-distributed-optimizer-instances",
            "several instances of the layer-wise distributed optimizer are not modelled",
            "leave it away");
-  if (s.megatron.overlap_param_gather)
+  if (s.megatron.overlap_param_gather && !has_muon_buffers(s))
     refuse("--overlap-param-gather",
-           "weights that Muon's layer-wise distributed optimizer gathers under forward are not "
-           "modelled",
+           "weights without a layout, which Muon's layer-wise distributed optimizer gathers under "
+           "forward, are not modelled",
            "leave it away");
-  if (s.megatron.muon.precomputed_layout)
-    refuse("--optimizer",
-           "the layer-wise distributed optimizer with a precomputed layout of its buffers, "
-           "Megatron-core's from 0.18 on, is not modelled",
-           "add --no-use-layer-wise-param-layout, or use --zero 0");
 }
 
 }  // namespace memplan::megatron

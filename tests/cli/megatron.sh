@@ -40,11 +40,14 @@ expect 0 fit --megatron-args "$files/deepseek.json" --gpu h100-80g --gpus 8
 expect_out "buffers"
 refuses 4 "recomputing layernorm in the local spec is not modelled" --megatron-args "$files/llama3_8b.args" \
   --gpu h100-80g --gpus 8 -- --transformer-impl local --recompute-granularity selective --recompute-modules layernorm
-# Muon: whole matrices on one rank each, whole on all, or refused.
+# Muon: whole matrices on one rank each, in buffers of their own from 0.18 on, or whole on all.
 muon=(--num-layers 2 --hidden-size 512 --num-attention-heads 8 --seq-length 1024 --max-position-embeddings 1024
   --micro-batch-size 1 --global-batch-size 4 --bf16 --vocab-size 32000 --tokenizer-type NullTokenizer
   --optimizer dist_muon)
-refuses 4 "add --no-use-layer-wise-param-layout" --gpu h100-80g --gpus 4 -- "${muon[@]}"
+expect 0 fit --gpu h100-80g --gpus 4 -- "${muon[@]}"
+expect_out "reduce-scatter"
+refuses 4 "gathers under forward, are not modelled" --gpu h100-80g --gpus 4 -- "${muon[@]}" \
+  --no-use-layer-wise-param-layout --overlap-grad-reduce --overlap-param-gather
 expect 0 fit --gpu h100-80g --gpus 4 -- "${muon[@]}" --no-use-layer-wise-param-layout
 expect_out "ZeRO-1"
 expect_out "rank 3"

@@ -33,6 +33,7 @@ Strategy layer_wise(int64_t dp) {
   s.precision = parse_precision("mixed-bf16", "test");
   s.dp = dp;
   s.zero = 1;
+  s.megatron.muon.precomputed_layout = false;
   return s;
 }
 
@@ -111,7 +112,7 @@ TEST_CASE("an update is three wide tensors at its highest") {
   s.megatron.muon.nesterov = true;
   CHECK(peak({matrix(8, 32)}) == 16 * 256);
   // In fp32 X, A, B and the next X of a square are there at once: 16 B an element.
-  s.megatron.muon = {.bf16_products = false};
+  s.megatron.muon = {.bf16_products = false, .precomputed_layout = false};
   CHECK(peak({matrix(16, 16)}) == 16 * 256);
 }
 
@@ -148,18 +149,46 @@ TEST_CASE("updated weights are gathered") {
         Bytes(2 * 2 * 200));
 }
 
+// From the last on 100, 300, 200, 100; two shards of multiples of lcm(64, 128 / 2). In one bucket
+// the 300 goes to the first, the 200 and, from 256 on, a 100 to the second, the other 100 from 320
+// on to the first, which has 300 of its elements where the second has 356: 420, rounded up to 448.
+TEST_CASE("matrices lie whole in shards of one size") {
+  const std::vector<int64_t> elements{100, 200, 300, 100};
+  const megatron::ShardLayout one = megatron::shard_layout(elements, 2, 0, 128);
+  CHECK(one.elements == 2 * 448);
+  CHECK(one.shards == std::vector<std::vector<size_t>>{{0, 2}, {1, 3}});
+  // A bucket of 150 closes with the 300, 100 and 300 being more than 0.9 · 2 · 100 and, then, not
+  // more than 0.9 · 2 · 300: with the 200 they are. 300 | 200, then from 256 on 100; 448 in all;
+  // the first 100 alone: 128.
+  const megatron::ShardLayout two = megatron::shard_layout(elements, 2, 150, 128);
+  CHECK(two.elements == 2 * 384 + 2 * 128);
+  CHECK(two.shards == std::vector<std::vector<size_t>>{{0, 2}, {1, 3}});
+}
+
+TEST_CASE("with a layout a share is Muon's alone and nothing is gathered beside the buffer") {
+  Strategy s = layer_wise(2);
+  s.megatron.muon.precomputed_layout = true;
+  const std::vector<OptimizerTensor> tensors{matrix(10, 10), adams(50), matrix(10, 20)};
+  const std::vector<OptimizerShare> shares = optimizer_shares(s, tensors);
+  REQUIRE(shares.size() == 2);
+  CHECK(sizes(shares[0]) == Sizes{200});
+  CHECK(sizes(shares[1]) == Sizes{100});
+  CHECK(shares[1].step.transient == Bytes(12 * 100));
+  std::vector<OptimizerTensor> biased = tensors;
+  biased[1].expert = true;
+  CHECK_THROWS_WITH_AS(optimizer_shares(s, biased), doctest::Contains("--disable-bias-linear"),
+                       Error);
+}
+
 TEST_CASE("another Muon is refused by name") {
   Job job;
   job.strategy = layer_wise(2);
-  job.strategy.megatron.muon.precomputed_layout = false;
   CHECK_NOTHROW(megatron::require_muon(job));
   const auto refuses = [&](auto change, const char* text) {
     Job other = job;
     change(other);
     CHECK_THROWS_WITH_AS(megatron::require_muon(other), doctest::Contains(text), Error);
   };
-  refuses([](Job& j) { j.strategy.megatron.muon.precomputed_layout = true; },
-          "--no-use-layer-wise-param-layout");
   refuses([](Job& j) { j.strategy.megatron.overlap_param_gather = true; }, "under forward");
   refuses([](Job& j) { j.strategy.megatron.optimizer_instances = 2; }, "several instances");
   refuses([](Job& j) { j.strategy.precision.weight = DType::f32; }, "bf16 alone");

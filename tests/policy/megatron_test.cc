@@ -79,6 +79,7 @@ TEST_CASE("parameters lie twice while a buffer of the distributed optimizer is m
 TEST_CASE("Muon: weights and gradients are whole, states are of what the rank updates") {
   Job job = job_of(1);
   job.strategy.optimizer = OptimizerKind::muon;
+  job.strategy.megatron.muon.precomputed_layout = false;
   megatron::OptimizerTensor matrix{.elements = 1024, .rows = 32, .columns = 32};
   megatron::OptimizerTensor vector{.elements = 1024, .vector = true};
   const auto states = [&](const std::vector<megatron::OptimizerTensor>& own) {
@@ -95,6 +96,31 @@ TEST_CASE("Muon: weights and gradients are whole, states are of what the rank up
         Bytes(2 * (2048 + 4096) + 4096));
   job.strategy.precision.gradient = DType::bf16;
   CHECK(states({matrix}).optimizer == Bytes(3 * 4096));
+}
+
+// Adam's 100 elements in a buffer of 128, of which each of two ranks has 64; Muon's matrices of
+// 1024 and 512 in two shards of 1024. Of Adam's 12 B of states an element, of Muon's matrix 8 B.
+TEST_CASE("Muon with buffers of its own") {
+  Job job = job_of(1);
+  Strategy& s = job.strategy;
+  s.optimizer = OptimizerKind::muon;
+  s.dp = 2;
+  const std::vector<megatron::OptimizerTensor> tensors{
+      {.elements = 1024, .rows = 32, .columns = 32},
+      {.elements = 100, .vector = true},
+      {.elements = 512, .rows = 16, .columns = 32}};
+  const std::vector<BufferGroup> groups = megatron::muon_buffers(s, tensors, 0);
+  REQUIRE(groups.size() == 3);
+  CHECK(buffer_elements(s, groups[0]) == 128);
+  CHECK(buffer_elements(s, groups[1]) == 2 * 1024);
+  CHECK(groups[2].elements.empty());
+  const megatron::StateMemory m = state_memory(job, groups, std::span(tensors).first(1));
+  CHECK(m.weights == Bytes(512 + 4096));
+  CHECK(m.gradients == Bytes(512 + 8192));
+  // 64 elements in fp32 are 256 B: a block of 512 each.
+  CHECK(m.optimizer == Bytes(3 * 512 + 2 * 4096));
+  // Parameters move into the buffers: 512 + 2048 + 1024 B of them, Adam's first.
+  CHECK(megatron::initialisation_peak(job, groups) == Bytes(512 + 512 + 2048 + 1024 + 4096 + 8192));
 }
 
 TEST_CASE("the vocabulary is a multiple of 128 rows a rank") {
