@@ -247,6 +247,10 @@ struct MegatronSpec {
   bool pad_buckets = false;         ///< --ddp-pad-buckets-for-high-nccl-busbw
   int64_t optimizer_instances = 1;  ///< --num-distributed-optimizer-instances
 
+  /// --use-megatron-fsdp with --data-parallel-sharding-strategy optim_grads_params: zero is 3.
+  bool fsdp = false;
+  int64_t communication_unit = 0;  ///< --suggested-communication-unit-size, elements; 0: its own
+
   /// Where Strategy::recompute is full: of so many layers at a time (uniform), or of the first so
   /// many of a stage (block).
   bool recompute_block = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "cost/megatron_units.h"
 #include "lower/megatron/mtp_block.h"
 #include "lower/megatron/t5_blocks.h"
 #include "lower/megatron/walk.h"
@@ -134,12 +135,23 @@ class ChunkWalk {
   }
 
   void place_parameters() {
+    if (s_.megatron.fsdp) units_ = std::make_unique<FsdpUnits>(session_, job_);
     const auto add = [&](int32_t index, int64_t copies) {
-      return std::make_unique<Params>(session_, block(index).graph, job_, copies);
+      const size_t before = session_.leaves().size();
+      auto out = std::make_unique<Params>(session_, block(index).graph, job_, copies);
+      if (!units_) return out;
+      std::vector<aten::Leaf*> leaves;
+      for (size_t i = before; i < session_.leaves().size(); ++i)
+        leaves.push_back(session_.leaves()[i].get());
+      const bool of_layer = block(index).part == BlockPart::layer;
+      of_layer ? units_->add_layer(block(index).graph, leaves)
+               : units_->add_root(block(index).graph, leaves);
+      return out;
     };
     if (chunk_.embedding) embedding_ = add(part(BlockPart::embedding), 1);
     const std::vector<Run> runs = layer_runs();
-    stretches_ = uniform_groups() ? each(runs) : stretches(runs);
+    // What is gathered ahead of a layer is not the same for all.
+    stretches_ = uniform_groups() || units_ ? each(runs) : stretches(runs);
     for (const Stretch& stretch : stretches_)
       for (int32_t index : stretch.blocks) layers_.push_back(add(index, stretch.count));
     if (job_.model.decoder_layers > 0) bridge_ = add(part(BlockPart::bridge), 1);
@@ -147,6 +159,7 @@ class ChunkWalk {
       mtp_embedding_ = add(part(BlockPart::mtp_embedding), 1);
     for (int64_t i = 0; i < chunk_.mtp; ++i) mtp_.push_back(add(part(BlockPart::mtp_layer), 1));
     if (chunk_.head) head_ = add(part(BlockPart::head), 1);
+    if (units_) units_->seal();
   }
 
   // examples/t5/pretrain_t5.py, get_batch; core/datasets/t5_dataset.py, config_attention_mask.
@@ -192,6 +205,10 @@ class ChunkWalk {
     const auto run = [this, &w, at, index, hidden] {
       return layer(w, *layers_[at], block(index).kind, hidden);
     };
+    if (units_)
+      return units_->layer(at, std::exchange(hidden, {}), [&](Tensor x) {
+        return layer(w, *layers_[at], block(index).kind, std::move(x));
+      });
     if (checkpointed) return aten::checkpoint(session_, std::exchange(hidden, {}), run);
     hidden.reset();
     return run();
@@ -236,6 +253,7 @@ class ChunkWalk {
   Tensor forward(Walk& w, Tensor& input) {
     Tensor hidden;
     if (chunk_.embedding) {
+      if (units_) units_->root(embedding_->get(w.row.embedding));
       hidden = embed(w, *embedding_, w.tokens);
     } else {
       input = aten::make(session_, "c10d.recv_", w.stream(), s_.precision.activation);
@@ -252,14 +270,18 @@ class ChunkWalk {
                     "an output layer tied to the embedding of another chunk is not modelled");
       output = embedding_->get(w.row.embedding);
     }
+    if (units_) units_->root(head_->norm(w.row.final_norm).weight);
     hidden = final_norm(w, *head_, hidden);
+    if (units_) units_->root(head_->find(name));
     if (!mtp_.empty()) {
       std::vector<const Params*> more;
       for (const auto& p : mtp_) more.push_back(p.get());
       const Params& words = mtp_embedding_ ? *mtp_embedding_ : *embedding_;
       hidden = predict_more(w, more, words, output, std::move(hidden));
     }
-    return head(w, *head_, output, std::move(hidden));
+    Tensor loss = head(w, *head_, output, std::move(hidden));
+    if (units_) units_->leave_model(loss);
+    return loss;
   }
 
   // schedules.py, deallocate_output_tensor: the data is gone, the graph stays.
@@ -276,6 +298,7 @@ class ChunkWalk {
   const Program& program_;
   const Chunk& chunk_;
   aten::Session session_;
+  std::unique_ptr<FsdpUnits> units_;
   std::vector<Stretch> stretches_;
   std::unique_ptr<Params> embedding_, bridge_, mtp_embedding_, head_;
   std::vector<std::unique_ptr<Params>> mtp_;

@@ -7,6 +7,7 @@
 #include "cost/kept_tensors.h"
 #include "cost/megatron_chunk.h"
 #include "cost/megatron_stage.h"
+#include "cost/megatron_units.h"
 #include "lower/family_row.h"
 #include "lower/megatron/parameters.h"
 #include "policy/megatron.h"
@@ -169,6 +170,8 @@ class Ranks {
                        std::span<const BufferGroup> buffers,
                        std::span<const OptimizerTensor> own) const {
     if (has_muon_buffers(s_)) return initialisation_peak(job_, buffers, own);
+    if (s_.megatron.fsdp)
+      return fsdp_initialisation_peak(job_, stage_buckets(job_, program_, stage));
     std::vector<BufferGroup> groups;
     for (const Chunk& chunk : chunks)
       for (BufferGroup& group : stage_parameters(job_, program_, stage, &chunk))
@@ -212,7 +215,9 @@ class Ranks {
     for (const BufferGroup& group : groups)
       for (int64_t n : group.elements)
         out.states.parameters = checked_add(out.states.parameters, n);
-    StateMemory states = state_memory(job_, groups, share.own);
+    StateMemory states = s_.megatron.fsdp
+                             ? fsdp_state_memory(job_, stage_buckets(job_, program_, stage))
+                             : state_memory(job_, groups, share.own);
     out.states.trainable = out.states.parameters;
     const Frozen kept = stage_frozen(job_, program_, stage);
     out.states.parameters = checked_add(out.states.parameters, kept.elements);
@@ -231,7 +236,10 @@ class Ranks {
     const PipelineShape shape{s_.pp, s_.vpp, s_.micro_batches()};
     const int64_t limit = s_.megatron.deferred_head_gradients.value_or(0);
     Player player(chunks, messages(chunks), limit > 0 ? limit : s_.micro_batches());
-    const StepMemory step = player.play(chunk_order(shape, stage, group));
+    StepMemory step = player.play(chunk_order(shape, stage, group));
+    if (s_.megatron.fsdp)
+      step.left +=
+          fsdp_whole_between_steps(s_, stage_buckets(job_, program_, stage), job_.model.layers);
     std::vector<LedgerLine> buffers = workspaces(job_);
     if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,

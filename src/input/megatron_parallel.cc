@@ -238,6 +238,29 @@ void data_parallel(const V& v, Strategy& s) {
                  "needs the distributed optimizer", "add --use-distributed-optimizer");
 }
 
+// Its buffers' dtypes are fp32, which accumulating gradients in fp32 says too
+// (mcore_fsdp_adapter.py: grad_reduce_in_fp32 goes before them).
+void fully_sharded(const V& v, Strategy& s) {
+  if (!v.megatron_fsdp.value) return;
+  const std::string& where = v.megatron_fsdp.where;
+  if (v.fsdp_sharding.value != "optim_grads_params")
+    megatron_refuse(where, "--data-parallel-sharding-strategy " + v.fsdp_sharding.value +
+                               " of Megatron-FSDP is not modelled; optim_grads_params is");
+  if (!v.distributed_optimizer.value)
+    megatron_refuse(where,
+                    "--use-megatron-fsdp without --use-distributed-optimizer is not modelled");
+  if (v.fsdp_params.value != "fp32")
+    megatron_refuse(v.fsdp_params.where, "--megatron-fsdp-main-params-dtype " +
+                                             v.fsdp_params.value + " is not modelled");
+  const auto& given = v.fsdp_grads.value != "auto" ? v.fsdp_grads : v.fsdp_comm;
+  if (given.value != "auto" && given.value != "fp32" && s.precision.gradient != DType::f32)
+    megatron_refuse(given.where,
+                    "Megatron-FSDP's gradients in " + given.value + " are not modelled");
+  s.zero = 3;
+  s.megatron.fsdp = true;
+  s.megatron.communication_unit = v.communication_unit.value;
+}
+
 // ModelParallelConfig.__post_init__.
 void head_gradients(const V& v, Strategy& s) {
   if (!v.defer_head_wgrad.value) return;
@@ -262,6 +285,7 @@ void apply_megatron_parallel(const V& v, Job& job) {
   expert_parallel(v, job);
   head_gradients(v, job.strategy);
   data_parallel(v, job.strategy);
+  fully_sharded(v, job.strategy);
   MegatronSpec& m = job.strategy.megatron;
   m.micro_batch_group = v.micro_batch_group.value;
   m.overlap_p2p = !v.no_overlap_p2p.value;

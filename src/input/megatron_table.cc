@@ -127,6 +127,9 @@ constexpr std::array<std::string_view, 2> kMuonScalars{"adam", "lion"};
 constexpr std::array<std::string_view, 2> kMainGrads{"fp32", "bf16"};
 constexpr std::array<std::string_view, 2> kMainParams{"fp32", "fp16"};
 constexpr std::array<std::string_view, 4> kMoments{"fp32", "fp16", "bf16", "fp8"};
+constexpr std::array<std::string_view, 4> kSharding{"no_shard", "optim", "optim_grads",
+                                                    "optim_grads_params"};
+constexpr std::array<std::string_view, 4> kFsdpDtypes{"fp32", "bf16", "fp16", "auto"};
 constexpr std::array<std::string_view, 4> kContext{"p2p", "all_gather", "a2a", "a2a+p2p"};
 constexpr std::array<std::string_view, 12> kTokenizers{
     "BertWordPieceLowerCase",    "BertWordPieceCase",
@@ -234,6 +237,13 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--ddp-bucket-size", Takes::one, count<&V::bucket_size>},
     {"--ddp-num-buckets", Takes::one, count<&V::buckets>},
     {"--ddp-pad-buckets-for-high-nccl-busbw", Takes::nothing, flag<&V::pad_buckets>},
+    {"--use-megatron-fsdp", Takes::nothing, flag<&V::megatron_fsdp>},
+    {"--use-custom-fsdp", Takes::nothing, flag<&V::megatron_fsdp>},
+    {"--data-parallel-sharding-strategy", Takes::one, choice<&V::fsdp_sharding, kSharding>},
+    {"--megatron-fsdp-main-params-dtype", Takes::one, choice<&V::fsdp_params, kFsdpDtypes>},
+    {"--megatron-fsdp-main-grads-dtype", Takes::one, choice<&V::fsdp_grads, kFsdpDtypes>},
+    {"--megatron-fsdp-grad-comm-dtype", Takes::one, choice<&V::fsdp_comm, kFsdpDtypes>},
+    {"--suggested-communication-unit-size", Takes::one, count<&V::communication_unit>},
 
     {"--micro-batch-size", Takes::one, count<&V::micro_batch>},
     {"--global-batch-size", Takes::one, count<&V::global_batch>},

@@ -64,6 +64,9 @@ struct MegatronValues {
   StatedList cp_communication{{"p2p"}};
   StatedFlag distributed_optimizer, overlap_grad_reduce, overlap_param_gather, pad_buckets;
   StatedCount bucket_size, buckets, optimizer_instances{1};
+  StatedFlag megatron_fsdp;
+  StatedWord fsdp_sharding{"no_shard"}, fsdp_params{"fp32"}, fsdp_grads{"auto"}, fsdp_comm{"auto"};
+  StatedCount communication_unit;
 
   // How it is trained.
   StatedCount micro_batch, global_batch;

@@ -149,6 +149,9 @@ MegatronArguments read_arguments(const JsonNode& line, Job& job) {
   MegatronArguments arguments = read_megatron(launch);
   read_vocabulary(line, arguments.values);
   apply_megatron(arguments, job);
+  // All of tests/functional_tests/test_cases that use Megatron-FSDP log the norm of parameters; a
+  // record leaves arguments of logging out.
+  if (job.strategy.megatron.fsdp) job.strategy.megatron.arguments.push_back("--log-params-norm");
   return arguments;
 }
 
@@ -171,6 +174,12 @@ void require_own_values(const JsonNode& line) {
       throw refusal(line, "set aside: the source's values are a copy of a GPT model's");
 }
 
+// A run that resumes from a checkpoint of Megatron-FSDP: loading leaves tensors behind.
+void require_own_start(const JsonNode& line, const Strategy& s) {
+  if (s.megatron.fsdp && published_text(line, "id").ends_with("-2nd"))
+    throw refusal(line, "what loading a checkpoint of Megatron-FSDP leaves behind is not modelled");
+}
+
 }  // namespace
 
 Job read_megatron_record(const JsonNode& line) {
@@ -180,6 +189,7 @@ Job read_megatron_record(const JsonNode& line) {
   read_versions(line, job.strategy);
   const MegatronArguments arguments = read_arguments(line, job);
   Strategy& s = job.strategy;
+  require_own_start(line, s);
   const int64_t replica = product({s.tp, s.pp, s.cp});
   if (job.cluster.gpus % replica != 0)
     throw refusal(line, "the record's GPUs are no whole number of replicas");

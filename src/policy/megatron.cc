@@ -7,6 +7,7 @@
 
 #include "memplan/error.h"
 #include "ops/aten/session.h"
+#include "policy/megatron_fsdp.h"
 #include "policy/pytorch.h"
 #include "policy/routing.h"
 
@@ -331,7 +332,8 @@ void require_modelled(const Job& job) {
     refuse("--optimizer", name + " of Megatron-core is not modelled", "use --optimizer adam");
   if (is_muon(s)) require_muon(job);
   require_adapters(job);
-  if (s.zero > 1)
+  if (s.megatron.fsdp) require_fsdp_modelled(job);
+  if (s.zero > 1 && !s.megatron.fsdp)
     refuse("--zero", fmt::format("Megatron-core has no ZeRO stage {}", s.zero),
            "its distributed optimizer is --zero 1");
   if (s.schedule != ScheduleKind::one_f1b)
