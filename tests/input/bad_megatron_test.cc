@@ -260,7 +260,15 @@ TEST_SUITE("input/bad megatron arguments") {
 
   TEST_CASE("what is refused by name") {
     expect_refused("--fp8-format hybrid", {"--fp8-format: fp8 is not modelled yet"});
-    expect_refused("--use-megatron-fsdp", {"Megatron-FSDP"});
+    expect_refused("--use-megatron-fsdp", {"no_shard of Megatron-FSDP is not modelled"});
+    const std::string sharded =
+        "--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params ";
+    expect_refused(sharded, {"without --use-distributed-optimizer"});
+    expect_refused(sharded + "--use-distributed-optimizer --megatron-fsdp-main-params-dtype bf16",
+                   {"--megatron-fsdp-main-params-dtype bf16"});
+    expect_refused(sharded + "--fsdp-double-buffer", {"form of Megatron-FSDP"});
+    expect_refused("--use-torch-fsdp2", {"FSDP2"});
+    expect_bad("--data-parallel-sharding-strategy full", {"'full' is no choice"});
     expect_refused("--spec a b", {"--spec"});
     expect_refused("--cpu-offloading-num-layers 2", {"offloading"});
     CHECK_NOTHROW(read(std::string(kSound) + "--cpu-offloading-num-layers 0"));
