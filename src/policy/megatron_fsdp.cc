@@ -183,6 +183,9 @@ void require_fsdp_modelled(const Job& job) {
                   std::string("Megatron-FSDP with ") + problem + " is not modelled", hint);
   };
   constexpr const char* kAway = "leave it away";
+  if (s.zero != 3)
+    throw Error(ErrorKind::bad_input, "--zero", "contradicts Megatron-FSDP, which shards as ZeRO-3",
+                "leave --zero away");
   refuse(job.model.head != ModelHead::causal_lm, "--use-megatron-fsdp", "T5Model", kAway);
   refuse(!job.model.hybrid_pattern.empty(), "--use-megatron-fsdp", "a hybrid model", kAway);
   refuse(s.pp > 1, "--pipeline-model-parallel-size", "pipeline parallelism", kAway);

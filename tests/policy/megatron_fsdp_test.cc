@@ -121,6 +121,7 @@ TEST_CASE("what is refused") {
     CHECK_THROWS_AS(require_fsdp_modelled(job), Error);
   };
   CHECK_NOTHROW(require_fsdp_modelled(fsdp_job()));
+  refused([](Job& j) { j.strategy.zero = 1; });
   refused([](Job& j) { j.strategy.pp = 2; });
   refused([](Job& j) { j.strategy.recompute = Recompute::full; });
   refused([](Job& j) { j.strategy.megatron.gradient_accumulation_fusion = true; });
