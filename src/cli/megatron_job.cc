@@ -93,11 +93,14 @@ Change attention(const Given& given) {
 }
 
 Change zero(const Given& given) {
-  const std::vector<std::string_view> all = {"--use-distributed-optimizer",
-                                             "--overlap-param-gather",
-                                             "--num-distributed-optimizer-instances"};
-  return choose(given,
-                std::array<Choice<Change>, 2>{{{"0", {all, {}}}, {"1", {{}, {all.front()}}}}});
+  // ZeRO-3 is Megatron-FSDP's, which the arguments alone ask for.
+  const std::vector<std::string_view> sharded = {"--use-megatron-fsdp", "--use-custom-fsdp",
+                                                 "--data-parallel-sharding-strategy"};
+  std::vector<std::string_view> all = {"--use-distributed-optimizer", "--overlap-param-gather",
+                                       "--num-distributed-optimizer-instances"};
+  all.insert(all.end(), sharded.begin(), sharded.end());
+  return choose(given, std::array<Choice<Change>, 2>{
+                           {{"0", {all, {}}}, {"1", {sharded, {"--use-distributed-optimizer"}}}}});
 }
 
 Change sequence_parallel(const Given& given) {

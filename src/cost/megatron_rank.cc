@@ -237,9 +237,10 @@ class Ranks {
     const int64_t limit = s_.megatron.deferred_head_gradients.value_or(0);
     Player player(chunks, messages(chunks), limit > 0 ? limit : s_.micro_batches());
     StepMemory step = player.play(chunk_order(shape, stage, group));
+    Bytes whole;
     if (s_.megatron.fsdp)
-      step.left +=
-          fsdp_whole_between_steps(s_, stage_buckets(job_, program_, stage), job_.model.layers);
+      whole = fsdp_whole_between_steps(s_, stage_buckets(job_, program_, stage), job_.model.layers);
+    step.left += whole;
     std::vector<LedgerLine> buffers = workspaces(job_);
     if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,
@@ -258,7 +259,7 @@ class Ranks {
       add_kept_tensors(out.largest, chunks[i].tensors, top.in_flight[i]);
     sort_kept_tensors(out.largest);
     start(out, kept.bytes + initialisation(stage, own, groups, share.own), states.made_by_step);
-    evaluate(out, chunks);
+    evaluate(out, chunks, whole);
     return out;
   }
 
@@ -310,9 +311,10 @@ class Ranks {
   }
 
   // Micro-batches like those of training, one at a time.
-  void evaluate(RankPlan& out, const std::vector<ChunkMemory>& chunks) const {
+  // `whole`: weights that are so between steps already.
+  void evaluate(RankPlan& out, const std::vector<ChunkMemory>& chunks, Bytes whole) const {
     const RankMemory& m = out.memory;
-    Bytes held = out.phases[2].allocated;
+    Bytes held = out.phases[2].allocated - whole;
     ChunkPeak most;
     for (const ChunkMemory& chunk : chunks) {
       held -= 2 * chunk.received;  // of training, replaced

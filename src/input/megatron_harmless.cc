@@ -117,7 +117,7 @@ constexpr auto kHarmless = std::to_array<std::string_view>({
     "--inference-moe-disable-fused-quant-kernels", "--inference-moe-token-dispatcher-type",
     "--inference-rng-tracker", "--inference-shards", "--inference-text-gen-server-logging",
     "--inference-use-synchronous-zmq-collectives", "--inference-wandb-logging", "--init-method-std",
-    "--init-method-xavier-uniform", "--initial-loss-scale", "--inprocess-active-world-size",
+    "--init-method-xavier-uniform", "--init-model-with-meta-device", "--initial-loss-scale", "--inprocess-active-world-size",
     "--inprocess-barrier-timeout", "--inprocess-completion-timeout", "--inprocess-empty-cuda-cache",
     "--inprocess-granularity", "--inprocess-hard-timeout", "--inprocess-heartbeat-interval",
     "--inprocess-heartbeat-timeout", "--inprocess-last-call-wait", "--inprocess-max-iterations",

@@ -28,7 +28,6 @@ constexpr auto kRefused = std::to_array<MegatronRefused>({
     {"--fp4-format", "", "fp4 is not modelled yet"},
     {"--fp4-param-gather", "", "fp4 is not modelled yet"},
     {"--use-torch-fsdp2", "", "FSDP2 around Megatron-core's layers is not modelled yet"},
-    {"--init-model-with-meta-device", "", "this form of Megatron-FSDP is not modelled yet"},
     {"--fsdp-double-buffer", "", "this form of Megatron-FSDP is not modelled yet"},
     {"--fsdp-manual-registration", "", "this form of Megatron-FSDP is not modelled yet"},
     {"--outer-dp-sharding-strategy", "no_shard", "this form of Megatron-FSDP is not modelled yet"},

@@ -62,7 +62,8 @@ StateMemory fsdp_state_memory(const Job& job, std::span<const FsdpBucket> bucket
 Bytes fsdp_whole_between_steps(const Strategy& strategy, std::span<const FsdpBucket> buckets,
                                int64_t layers);
 
-/// The most until the first step: the model is whole when its buckets are made one by one.
+/// The most until the first step: the model is whole when its buckets are made one by one, or with
+/// --init-model-with-meta-device no more of it than the bucket that is made.
 Bytes fsdp_initialisation_peak(const Job& job, std::span<const FsdpBucket> buckets);
 
 /// Refuses, by name, what is not modelled of it. Throws Error{not_modelled}.

@@ -109,4 +109,20 @@ refuses 2 "add --pipeline-model-parallel-size" --gpu h100-80g --gpus 8 -- "${wor
 refuses 2 "leave --no-gradient-accumulation-fusion away" --gpu h100-80g --gpus 8 -- "${words[@]}" \
   --defer-embedding-wgrad-compute --no-gradient-accumulation-fusion
 
+# Megatron-FSDP: the meta device alone spares the whole model at the start; --zero 1 is the distributed
+# optimizer instead of it.
+fsdp=(--num-layers 8 --hidden-size 1024 --num-attention-heads 16 --seq-length 2048 --max-position-embeddings 2048
+  --micro-batch-size 1 --bf16 --vocab-size 32000 --use-distributed-optimizer --use-megatron-fsdp
+  --data-parallel-sharding-strategy optim_grads_params --no-gradient-accumulation-fusion)
+sharded=(fit --gpu h100-80g --gpus 8 --get /ranks/0/phases/3/allocated)
+expect 0 "${sharded[@]}" -- "${fsdp[@]}"
+whole=$out
+expect 0 "${sharded[@]}" -- "${fsdp[@]}" --init-model-with-meta-device
+checks=$((checks + 1))
+((out < whole)) || complain "the meta device spared nothing of $whole"
+expect 0 fit --gpu h100-80g --gpus 8 --zero 1 --get /request/zero -- "${fsdp[@]}"
+expect_out "1"
+refuses 4 "Megatron-FSDP with full recomputation" --gpu h100-80g --gpus 8 --recompute full -- "${fsdp[@]}"
+refuses 4 "Megatron-FSDP with pipeline parallelism" --gpu h100-80g --gpus 8 --pp 2 -- "${fsdp[@]}"
+
 finish

@@ -81,6 +81,13 @@ TEST_CASE("between steps all is whole where nothing stops the gathering") {
   CHECK(all - logs == Bytes(kRoot + 4 * kLayer));
 }
 
+TEST_CASE("evaluation does not gather what is whole already") {
+  Job job = small_gpt(true);
+  const Bytes logs = allocated(predict(job).ranks.front(), "evaluation");
+  job.strategy.megatron.arguments.clear();
+  CHECK(allocated(predict(job).ranks.front(), "evaluation") == logs);
+}
+
 TEST_CASE("states of a rank") {
   const RankPlan rank = predict(small_gpt(true)).ranks.front();
   constexpr int64_t shard = (kRoot + 4 * kLayer) / 2 / 4;

@@ -80,6 +80,16 @@ TEST_CASE("a rank's shards") {
   CHECK(fsdp_initialisation_peak(job, buckets) == Bytes(22528));
 }
 
+// Two such buckets: whole, 2 · 8192 at first; by the meta device the second has the first's shards
+// of 2048 + 4096 before it.
+TEST_CASE("on the meta device the model is never whole") {
+  Job job = fsdp_job();
+  const std::vector<FsdpBucket> buckets(2, FsdpBucket{{{4096, 1024}}, 4, true});
+  CHECK(fsdp_initialisation_peak(job, buckets) == Bytes(2 * 8192 + 6144 + 8192));
+  job.strategy.megatron.arguments = {"--init-model-with-meta-device"};
+  CHECK(fsdp_initialisation_peak(job, buckets) == Bytes(6144 + 8192 + 6144 + 8192));
+}
+
 TEST_CASE("one rank has no buffers to gather into or to reduce from") {
   const FsdpBucket alone{{{4096, 1024}}, 1, true};
   CHECK(gathered_bytes(fsdp_job().strategy, alone) == Bytes(0));
