@@ -112,6 +112,13 @@ constexpr auto kZeroRefused = std::to_array<Refused>({
     {"mics_hierarchical_params_gather", "MiCS"},
     {"zenflow", "ZenFlow"},
 });
+// Fields of offload_optimizer and offload_param (deepspeed/runtime/zero/offload_config.py, 0.19.6),
+// whose models take no other name (extra="forbid" in deepspeed/runtime/config_utils.py).
+constexpr auto kOffloadOptimizer = std::to_array<std::string_view>(
+    {"device", "nvme_path", "buffer_count", "pin_memory", "pipeline_read", "pipeline_write",
+     "fast_init", "ratio", "super_offload", "cpuadam_cores_perc"});
+constexpr auto kOffloadParameters = std::to_array<std::string_view>(
+    {"device", "nvme_path", "buffer_count", "buffer_size", "max_in_cpu", "pin_memory"});
 
 std::vector<std::string_view> keys_of(std::span<const Refused> rows) {
   std::vector<std::string_view> keys;
@@ -237,8 +244,10 @@ class DeepSpeed {
 
   // {"device": "cpu", …}; nothing where it is "none".
   static std::optional<std::string> place(const JsonNode& zero, std::string_view key,
-                                          std::string_view old) {
+                                          std::string_view old,
+                                          std::span<const std::string_view> known) {
     if (const auto object = find(zero, key)) {
+      require_known_keys(*object, {known});
       const auto device = find(*object, "device");
       if (!device) return {};
       const std::string name = device->one_of({"cpu", "nvme", "none"});
@@ -247,6 +256,22 @@ class DeepSpeed {
     }
     const auto flag = find(zero, old);
     return flag && flag->boolean() ? std::optional<std::string>("cpu") : std::nullopt;
+  }
+
+  // Stage 3 alone reads them (deepspeed/runtime/engine.py): a part of the optimizer that stays on
+  // the GPU, and SuperOffload's optimizer.
+  static void whole_optimizer(const JsonNode& offload) {
+    if (const auto ratio = find(offload, "ratio")) {
+      const double part = ratio->number();
+      if (!(part >= 0 && part <= 1))
+        throw ratio->error("is no part of the optimizer", "write a number from 0 to 1");
+      if (part < 1)
+        throw ratio->error("an optimizer offloaded in part is not modelled",
+                           "leave it away, DeepSpeed then offloads all of it",
+                           ErrorKind::not_modelled);
+    }
+    if (const auto flag = find(offload, "super_offload"); flag && flag->boolean())
+      throw flag->error("SuperOffload is not modelled", "switch it off", ErrorKind::not_modelled);
   }
 
   void zero_optimization(const JsonNode& zero) {
@@ -259,8 +284,10 @@ class DeepSpeed {
     const auto stage_node = find(zero, "stage");
     const int64_t stage = stage_node ? stage_node->count(0, 3) : 0;
     if (stage_node) add("--zero", std::to_string(stage), *stage_node);
-    const auto optimizer = place(zero, "offload_optimizer", "cpu_offload");
-    const auto parameters = place(zero, "offload_param", "cpu_offload_params");
+    const auto optimizer = place(zero, "offload_optimizer", "cpu_offload", kOffloadOptimizer);
+    const auto parameters = place(zero, "offload_param", "cpu_offload_params", kOffloadParameters);
+    if (const auto object = find(zero, "offload_optimizer"); object && optimizer && stage == 3)
+      whole_optimizer(*object);
     if (optimizer && stage == 0)
       throw zero.error("offload_optimizer belongs to stages 1 to 3", "give a stage");
     if (parameters && stage != 3)

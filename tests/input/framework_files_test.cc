@@ -94,6 +94,22 @@ TEST_SUITE("input/framework files") {
     CHECK(deepspeed(R"({"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme"},
                         "offload_optimizer": {"device": "nvme"}}})") ==
           "--precision fp32 --zero 3 --offload optimizer=nvme,gradients=nvme,parameters=nvme");
+    // Every field of both, at a value that moves nothing: all of the optimizer, SuperOffload off.
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu",
+                        "nvme_path": "/d", "buffer_count": 5, "buffer_size": 1e8,
+                        "max_in_cpu": 1e9, "pin_memory": true},
+                        "offload_optimizer": {"device": "cpu", "nvme_path": "/d",
+                        "buffer_count": 4, "pin_memory": true, "pipeline_read": false,
+                        "pipeline_write": false, "fast_init": false, "ratio": 1.0,
+                        "super_offload": false,
+                        "cpuadam_cores_perc": 0.8}}})") ==
+          "--precision fp32 --zero 3 --offload optimizer=cpu,gradients=cpu,parameters=cpu");
+    // Stages 1 and 2 do not read the ratio, and nothing is offloaded where the device is none.
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 1, "offload_optimizer":
+                        {"device": "cpu", "ratio": 0.5}}})") ==
+          "--precision fp32 --zero 1 --offload optimizer=cpu");
+    CHECK(deepspeed(R"({"zero_optimization": {"stage": 3, "offload_optimizer":
+                        {"device": "none", "ratio": 0.5}}})") == "--precision fp32 --zero 3");
     CHECK(deepspeed(R"({"zero_optimization": {"stage": 2, "cpu_offload": true}})") ==
           "--precision fp32 --zero 2 --offload optimizer=cpu,gradients=cpu");
     CHECK(deepspeed(
@@ -162,6 +178,13 @@ TEST_SUITE("input/framework files") {
     bad_zero(R"("stage": 3, "offload_optimizer": {"device": "gpu"})", "/offload_optimizer/device",
              {"cpu"});
     bad_zero(R"("stage": 3, "offload_optimizer": "cpu")", "/offload_optimizer", {"object"});
+    // Without the check the misspelt device would be no offload at all.
+    bad_zero(R"("stage": 2, "offload_optimizer": {"devise": "cpu"})", "/offload_optimizer/devise",
+             {"unknown key", "device"});
+    bad_zero(R"("stage": 3, "offload_param": {"device": "cpu", "ratio": 0.5})",
+             "/offload_param/ratio", {"unknown key"});
+    bad_zero(R"("stage": 3, "offload_optimizer": {"device": "cpu", "ratio": 1.5})",
+             "/offload_optimizer/ratio", {"from 0 to 1"});
     bad_zero(R"("stage": 0, "offload_optimizer": {"device": "cpu"})", "", {"stages 1 to 3"});
     bad_zero(R"("stage": 2, "offload_param": {"device": "cpu"})", "", {"belongs to stage 3"});
     bad_zero(R"("stage": 2, "cpu_offload": "yes")", "/cpu_offload", {});
@@ -177,6 +200,10 @@ TEST_SUITE("input/framework files") {
     refused_deepspeed(R"({"curriculum_learning": {"enabled": true}})", ": /curriculum_learning",
                       {});
     refused_deepspeed(R"({"sparse_gradients": true})", ": /sparse_gradients", {});
+    refused_zero(R"("offload_optimizer": {"device": "cpu", "ratio": 0.5})",
+                 "/offload_optimizer/ratio", {"in part is not modelled"});
+    refused_zero(R"("offload_optimizer": {"device": "cpu", "super_offload": true})",
+                 "/offload_optimizer/super_offload", {"SuperOffload"});
     refused_zero("\"memory_efficient_linear\": false", "/memory_efficient_linear", {"linear"});
     refused_zero("\"stage3_module_granularity_threshold\": 5e5",
                  "/stage3_module_granularity_threshold", {"modules"});
