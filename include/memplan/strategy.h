@@ -259,6 +259,12 @@ struct MegatronSpec {
   std::vector<std::string> recompute_modules;
   bool distribute_saved_activations = false;
 
+  /// --fp8-format: Transformer Engine's linear layers multiply in fp8, each tensor scaled by its
+  /// own maximum (--fp8-recipe tensorwise).
+  bool fp8 = false;
+  bool fp8_weights = false;  ///< --fp8-param-gather: their weights are stored in fp8 alone
+  bool tp_overlap = false;   ///< --tp-comm-overlap: Userbuffers
+
   int64_t expert_tp = 0;  ///< --expert-tensor-parallel-size; 0: tp
   bool grouped_gemm = false, permute_fusion = false, router_fp32 = false, router_bias = false;
   Dispatcher dispatcher = Dispatcher::allgather;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cost/states.h"
+#include "policy/megatron_fp8.h"
 
 namespace memplan {
 namespace {
@@ -32,6 +33,11 @@ DeviceMemory outside_framework(const Job& job) {
   out.lines.push_back({Holder::buffers, "CUDA context and loaded kernels", kContext,
                        "middle of 400 to 600 MiB", "pytorch issue 107667; not measured here"});
 
+  if (const Bytes bytes = megatron::registered_buffers(job); bytes > Bytes(0)) {
+    out.libraries += bytes;
+    out.lines.push_back({Holder::buffers, "Userbuffers", bytes, "of 12 overlapped products",
+                         "transformer_engine/pytorch/module/base.py, initialize_ub"});
+  }
   const Strategy& s = job.strategy;
   if (s.data_parallel == DataParallelKind::data_parallel) return out;  // copies, no communicator
   const bool states_travel = s.training || s.zero == 3;

@@ -11,6 +11,7 @@
 #include "lower/family_row.h"
 #include "lower/megatron/parameters.h"
 #include "policy/megatron.h"
+#include "policy/megatron_fp8.h"
 #include "schedule/chunk_order.h"
 
 namespace memplan {
@@ -245,6 +246,10 @@ class Ranks {
     if (const Bytes bytes = stand_ins(stage); bytes > Bytes(0))
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,
                          "one of each shape", "transformer_engine/pytorch/module/base.py"});
+    if (const Bytes bytes = fp8_copies(job_, program_, stage); bytes > Bytes(0))
+      buffers.push_back({Holder::buffers, "fp8 copies of weights", bytes,
+                         s_.megatron.fp8_weights ? "transposed" : "for the step's micro-batches",
+                         "transformer_engine/pytorch/module/base.py, quantize_weight"});
     Bytes global;
     for (const ChunkMemory& chunk : chunks) global = std::max(global, chunk.buffer);
     if (global > Bytes(0))

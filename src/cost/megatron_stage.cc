@@ -2,6 +2,7 @@
 
 #include "lower/family_row.h"
 #include "lower/megatron/parameters.h"
+#include "policy/megatron_fp8.h"
 
 namespace memplan::megatron {
 namespace {
@@ -51,18 +52,31 @@ OptimizerTensor tensor_of(const Job& job, const FamilyRow& row, BlockPart part,
 
 std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program, int64_t stage,
                                           const Chunk* chunk) {
-  std::vector<BufferGroup> out(2);
+  const bool stored_in_fp8 = job.strategy.megatron.fp8_weights;
+  std::vector<BufferGroup> out(stored_in_fp8 ? 3 : 2);
   out[0].ranks = data_ranks(job.strategy, ParamGroup::dense);
   out[1].ranks = data_ranks(job.strategy, ParamGroup::expert);
+  if (stored_in_fp8) out[2] = {.elements = {}, .ranks = out[0].ranks, .stored = DType::u8};
   for (const Run& run : runs_of(program, stage))
     for (int64_t i = 0; i < run.count; ++i) {
       const Block& block = block_of(program, run);
       if (chunk != nullptr && !holds(*chunk, block.part, run.first_layer + i)) continue;
       for (const RankParam& p : rank_params(block.graph, job, 1))
         for (int64_t copy = 0; p.trainable && copy < p.experts; ++copy)
-          out[p.group == ParamGroup::dense ? 0 : 1].elements.push_back(p.sizes.elements());
+          out[p.fp8 && stored_in_fp8         ? 2
+              : p.group == ParamGroup::dense ? 0
+                                             : 1]
+              .elements.push_back(p.sizes.elements());
     }
   return out;
+}
+
+Bytes fp8_copies(const Job& job, const Program& program, int64_t stage) {
+  Bytes out;
+  for (const Run& run : runs_of(program, stage))
+    for (const RankParam& p : rank_params(block_of(program, run).graph, job, run.count))
+      if (p.fp8) out += p.copies * Bytes(checked_mul(ceil_div(p.sizes.elements(), 512), 512));
+  return fp8_copies(job) * out;
 }
 
 std::vector<OptimizerTensor> stage_tensors(const Job& job, const Program& program, int64_t stage) {

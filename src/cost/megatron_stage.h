@@ -9,10 +9,13 @@
 
 namespace memplan::megatron {
 
-/// The stage's trained parameters in the order of registration, by buffer: dense, experts'. Of one
-/// chunk alone, or of all.
+/// The stage's trained parameters in the order of registration, by buffer: dense, experts', stored
+/// in fp8. Of one chunk alone, or of all.
 std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program, int64_t stage,
                                           const Chunk* chunk = nullptr);
+
+/// Bytes of fp8_copies of the weights of a stage's linear layers.
+Bytes fp8_copies(const Job& job, const Program& program, int64_t stage);
 
 /// The same parameters as Muon sees them, chunk by chunk.
 std::vector<OptimizerTensor> stage_tensors(const Job& job, const Program& program, int64_t stage);

@@ -102,6 +102,9 @@ void reals(V& values, const A& argument) {
 
 // Choices that Megatron-LM has and memplan lacks are refused where they are applied.
 constexpr std::array<std::string_view, 0> kAnything{};
+constexpr std::array<std::string_view, 2> kFp8Formats{"e4m3", "hybrid"};
+constexpr std::array<std::string_view, 5> kFp8Recipes{"tensorwise", "delayed", "mxfp8", "blockwise",
+                                                      "custom"};
 constexpr std::array<std::string_view, 2> kNorms{"LayerNorm", "RMSNorm"};
 constexpr std::array<std::string_view, 6> kPositions{"learned_absolute", "rope", "yarn", "mrope",
                                                      "relative",         "none"};
@@ -276,6 +279,10 @@ constexpr auto kRows = std::to_array<MegatronRow>({
 
     {"--transformer-impl", Takes::one, choice<&V::implementation, kImplementations>},
     {"--attention-backend", Takes::one, choice<&V::backend, kBackends>},
+    {"--fp8-format", Takes::one, choice<&V::fp8_format, kFp8Formats>},
+    {"--fp8-recipe", Takes::one, choice<&V::fp8_recipe, kFp8Recipes>},
+    {"--fp8-param-gather", Takes::nothing, flag<&V::fp8_param_gather>},
+    {"--tp-comm-overlap", Takes::nothing, flag<&V::tp_overlap>},
     {"--attention-softmax-in-fp32", Takes::nothing, flag<&V::softmax_fp32>},
     {"--apply-query-key-layer-scaling", Takes::nothing, flag<&V::query_key_scaling>},
     {"--cross-entropy-loss-fusion", Takes::nothing, flag<&V::cross_entropy_fusion>},

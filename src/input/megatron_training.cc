@@ -116,6 +116,20 @@ void optimizer(const V& v, Strategy& s) {
   s.clip_gradients = v.clip.value > 0;
 }
 
+void fp8(const V& v, Strategy& s) {
+  MegatronSpec& m = s.megatron;
+  m.fp8 = v.fp8_format.given();
+  m.fp8_weights = v.fp8_param_gather.value;
+  m.tp_overlap = v.tp_overlap.value;
+  if (!m.fp8) return;
+  if (v.fp8_recipe.value != "tensorwise")
+    megatron_refuse(v.fp8_recipe.given() ? v.fp8_recipe.where : v.fp8_format.where,
+                    "--fp8-recipe " + v.fp8_recipe.value + " is not modelled: tensorwise is");
+  if (!v.bf16.value)
+    megatron_bad(v.fp8_format.where, "--fp8-format", "is modelled of bf16 models alone",
+                 "add --bf16");
+}
+
 bool contains(const std::vector<std::string>& words, std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
@@ -309,6 +323,7 @@ void apply_megatron_training(const V& v, Job& job) {
   s.micro_batch = v.micro_batch.value;
   precision(v, s);
   optimizer(v, s);
+  fp8(v, s);
   recompute(v, job);
   attention(v, job);
   kernels(v, job);

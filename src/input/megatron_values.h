@@ -86,6 +86,8 @@ struct MegatronValues {
   StatedFlag cross_entropy_fusion, deterministic, no_mask, no_accumulation_fusion;
   StatedFlag no_softmax_fusion, no_gelu_fusion, no_swiglu_fusion, no_dropout_fusion, no_rope_fusion;
   StatedFlag softmax_fp32, query_key_scaling;
+  StatedWord fp8_format, fp8_recipe{"delayed"};
+  StatedFlag fp8_param_gather, tp_overlap;
 };
 
 /// One argument with its values.

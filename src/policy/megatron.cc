@@ -7,6 +7,7 @@
 
 #include "memplan/error.h"
 #include "ops/aten/session.h"
+#include "policy/megatron_fp8.h"
 #include "policy/megatron_fsdp.h"
 #include "policy/pytorch.h"
 #include "policy/routing.h"
@@ -82,13 +83,14 @@ void add_group(const Strategy& s, const BufferGroup& group, StateMemory& out) {
   const Precision& p = s.precision;
   const int64_t buffer = buffer_elements(s, group);
   Bytes weights, wide, fp32_gradients;
-  const bool mixed = p.weight != DType::f32;
+  const DType stored = group.stored.value_or(p.weight);
+  const bool mixed = stored != DType::f32;
   for (int64_t n : group.elements) {
-    weights += block(n, p.weight);
+    weights += block(n, stored);
     wide += block(n, DType::f32);
   }
   if (is_distributed(s)) {
-    to.add(Holder::weights, "parameter buffer", block(buffer, p.weight),
+    to.add(Holder::weights, "parameter buffer", block(buffer, stored),
            "core/distributed/param_and_grad_buffer.py");
   } else {
     to.add(Holder::weights, "weights", weights, "core/tensor_parallel/layers.py");
@@ -205,7 +207,7 @@ Bytes initialisation_peak(const Job& job, std::span<const BufferGroup> groups,
   const Strategy& s = job.strategy;
   const auto made = [&](const BufferGroup& group) {
     Bytes out;
-    for (int64_t n : group.elements) out += block(n, s.precision.weight);
+    for (int64_t n : group.elements) out += block(n, group.stored.value_or(s.precision.weight));
     return out;
   };
   Bytes live;
@@ -240,6 +242,7 @@ std::vector<LedgerLine> workspaces(const Job& job) {
   const bool moe = job.model.moe.experts > 0;
   if (!m.local || moe)
     out.push_back({Holder::buffers, "Transformer Engine's GEMM workspace", engine, {}, kGemm});
+  for (LedgerLine& line : overlap_workspaces(job, engine)) out.push_back(std::move(line));
   constexpr int64_t kStreams = 4;  // csrc: num_cublas_streams
   if (moe && m.grouped_gemm)
     out.push_back({Holder::buffers, "workspaces of grouped GEMMs", kStreams * engine,
@@ -330,6 +333,7 @@ void require_modelled(const Job& job) {
                      s.optimizer == OptimizerKind::sgd_momentum || is_muon(s);
   if (!known)
     refuse("--optimizer", name + " of Megatron-core is not modelled", "use --optimizer adam");
+  require_fp8_modelled(job);
   if (is_muon(s)) require_muon(job);
   require_adapters(job);
   if (s.megatron.fsdp) require_fsdp_modelled(job);
@@ -345,6 +349,8 @@ std::vector<std::string> not_modelled(const Job& job) {
   if (job.strategy.pp > 1) out.push_back("pipeline messages that NCCL has not let go of");
   if (job.strategy.cp > 1)
     out.push_back("what context parallelism holds of other ranks' keys and values");
+  if (job.strategy.megatron.fp8)
+    out.push_back("messages that travel in fp8: they are counted as 16-bit ones");
   if (job.strategy.megatron.shared_expert_overlap)
     out.push_back("shared experts that run beside the routed ones");
   return out;
@@ -358,6 +364,8 @@ std::vector<std::string> assumptions(const Job& job) {
   if (vocab != job.model.vocab)
     out.push_back(fmt::format("the vocabulary is padded from {} to {}", job.model.vocab, vocab));
   if (job.model.moe.experts > 0) out.push_back(routing_text(job.strategy));
+  if (m.tp_overlap)
+    out.push_back("Userbuffers as Transformer Engine configures them where no file does");
   if (!m.local && m.attention == MegatronSpec::Attention::automatic)
     out.push_back("attention by the backend that Transformer Engine prefers on this GPU");
   return out;

@@ -1,6 +1,7 @@
 // Framework `megatron`: what Megatron-core and Transformer Engine hold beside parameters as such.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct BufferGroup {
   std::vector<int64_t> elements;  ///< of each tensor, in the order of registration
   int64_t ranks = 1;              ///< over which its optimizer states are divided
   int64_t laid_out = 0;  ///< elements of a buffer of Muon's, by its shard_layout; 0: another buffer
+  std::optional<DType> stored = {};  ///< its weights', where not Precision::weight
 };
 
 /// Weights, gradients and optimizer states of these parameters, between steps, as the allocator

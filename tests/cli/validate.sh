@@ -76,6 +76,10 @@ expect 0 validate "$scratch/fsdp.jsonl" --bound 'NVIDIA/Megatron-LM@last_rank.af
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:median=3.8%' \
   --bound 'NVIDIA/Megatron-LM@last_rank.allocated:max=5.7%'
 expect_out "what loading a checkpoint of Megatron-FSDP leaves behind is not modelled"
+grep 'native-fp8-tp' "$published" >"$scratch/fp8.jsonl"
+expect 0 validate "$scratch/fp8.jsonl" --bound 'NVIDIA/Megatron-LM@last_rank.after_step:max=0.5%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.allocated:max=4.1%' \
+  --bound 'NVIDIA/Megatron-LM@last_rank.allocated:median=0.75%'
 
 # Malformed input.
 expect 2 validate

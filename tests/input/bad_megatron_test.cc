@@ -259,7 +259,11 @@ TEST_SUITE("input/bad megatron arguments") {
   }
 
   TEST_CASE("what is refused by name") {
-    expect_refused("--fp8-format hybrid", {"--fp8-format: fp8 is not modelled yet"});
+    expect_refused("--fp8-format hybrid", {"--fp8-recipe delayed is not modelled: tensorwise is"});
+    expect_refused("--fp8-format e4m3 --fp8-recipe mxfp8", {"--fp8-recipe mxfp8"});
+    CHECK_NOTHROW(read(std::string(kSound) + "--fp8-format hybrid --fp8-recipe tensorwise"));
+    expect_bad("--fp8-format fp8", {"'fp8' is no choice"});
+    expect_bad("--fp8-format e4m3 --fp8-recipe tensor", {"did you mean 'tensorwise'"});
     expect_refused("--use-megatron-fsdp", {"no_shard of Megatron-FSDP is not modelled"});
     const std::string sharded =
         "--use-megatron-fsdp --data-parallel-sharding-strategy optim_grads_params ";

@@ -4,6 +4,7 @@
 #include "ops/aten/autograd.h"
 #include "ops/aten/ops.h"
 #include "ops/mcore/cross_entropy.h"
+#include "policy/megatron_fp8.h"
 
 namespace memplan::megatron {
 
@@ -84,7 +85,10 @@ Walk make_walk(Session& session, const Job& job, int64_t* buffer) {
              .sequence_parallel = s.sequence_parallel,
              .fused_wgrad = m.gradient_accumulation_fusion,
              .local = m.local,
-             .buffer = buffer};
+             .buffer = buffer,
+             .fp8 = m.fp8,
+             .fp8_transposes = fp8_transposes(job.cluster.gpu),
+             .overlap = m.tp_overlap};
   w.attention = {.backend = backend_of(job),
                  .dropout = job.model.dropout.attention,
                  .fused_softmax = m.masked_softmax_fusion && s.precision.activation != DType::f32,

@@ -25,7 +25,7 @@ RankParam expert_param(const Param& p, const Strategy& s, int64_t copies) {
   for (int i = 1; i < p.dims; ++i) sizes[i - 1] = p.shape[static_cast<size_t>(i)];
   const int cut = p.cut == Cut::dim1 ? 0 : p.cut == Cut::dim2 ? 1 : -1;
   if (cut >= 0) sizes[cut] = ceil_div(sizes[cut], expert_tp(s));
-  return {p.name, sizes, ParamGroup::expert, local, copies, p.trainable};
+  return {p.name, sizes, ParamGroup::expert, local, copies, p.trainable, false};
 }
 
 }  // namespace
@@ -39,7 +39,8 @@ std::vector<RankParam> rank_params(const Graph& graph, const Job& job, int64_t c
     }
     const auto local = p.local_shape();
     out.push_back({p.name, Shape(std::span(local.data(), static_cast<size_t>(p.dims))),
-                   ParamGroup::dense, 1, copies, p.trainable});
+                   ParamGroup::dense, 1, copies, p.trainable,
+                   job.strategy.megatron.fp8 && p.linear});
   }
   return out;
 }

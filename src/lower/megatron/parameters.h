@@ -18,6 +18,7 @@ struct RankParam {
   int64_t experts = 1;  ///< tensors of this kind, one for each local expert
   int64_t copies = 1;   ///< of all that
   bool trainable = true;
+  bool fp8 = false;  ///< of a linear layer that multiplies in fp8
 };
 
 /// The parameters of a block in the order its modules register them, experts apart.

@@ -15,18 +15,39 @@ namespace {
 constexpr std::string_view kGemm = "transformer_engine.general_gemm";
 constexpr std::string_view kGather = "c10d.all_gather_into_tensor";
 constexpr std::string_view kScatter = "c10d.reduce_scatter_tensor";
+constexpr std::string_view kQuantize = "transformer_engine.quantize";
 
 Shape with_last(Shape sizes, int64_t width) {
   sizes[-1] = width;
   return sizes;
 }
 
+// What a GEMM reads: the tensor itself or, in fp8, its copies by rows and by columns.
+struct Operand {
+  Tensor rows, columns;
+  /// The one that the weight's gradient reads.
+  const Tensor& for_weight() const { return columns ? columns : rows; }
+};
+Operand operand(const Tensor& x, const Group& group, bool by_columns) {
+  if (!group.fp8 || group.local) return {x, {}};
+  const auto copy = [&] { return make(x.session(), kQuantize, x.sizes(), DType::u8); };
+  Operand out{copy(), {}};
+  if (by_columns && group.fp8_transposes) out.columns = copy();
+  return out;
+}
+
+// A gathered fp8 tensor as the weight's gradient reads it.
+Tensor transposed(const Tensor& all, const Group& group) {
+  if (!group.fp8_transposes || all.dtype() != DType::u8) return {};
+  return make(all.session(), kQuantize, all.sizes(), DType::u8);
+}
+
 // What a GEMM of the whole sequence reads: the shards of all ranks, or x itself. Megatron-core's
-// own layers gather into a buffer that stays.
-Tensor whole_input(const Tensor& x, const Group& group) {
+// own layers gather into a buffer that stays; Userbuffers' are `registered`.
+Tensor whole_input(const Tensor& x, const Group& group, bool registered) {
   if (!group.gathers()) return x;
-  if (!group.local) return all_gather(x, group);
-  *group.buffer = std::max(*group.buffer, checked_mul(x.bytes(), group.size));
+  if (!group.local && !registered) return all_gather(x, group);
+  if (group.local) *group.buffer = std::max(*group.buffer, checked_mul(x.bytes(), group.size));
   Shape sizes = x.sizes();
   sizes[0] = checked_mul(sizes[0], group.size);
   return owned_elsewhere(x.session(), sizes, x.dtype());
@@ -45,7 +66,10 @@ struct InputGradient {
 };
 InputGradient column_dgrad(const Tensor& grad, const Tensor& weight, const Group& group) {
   InputGradient out;
-  out.whole = make(grad.session(), kGemm, with_last(grad.sizes(), weight.size(-1)), grad.dtype());
+  const Shape sizes = with_last(grad.sizes(), weight.size(-1));
+  out.whole = group.overlap && group.gathers() && !group.local
+                  ? owned_elsewhere(grad.session(), sizes, grad.dtype())
+                  : make(grad.session(), kGemm, sizes, grad.dtype());
   out.own = group.gathers() ? reduce_scatter(out.whole, group) : out.whole;
   return out;
 }
@@ -107,14 +131,18 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
                           const Tensor& bias, const Group& group, Tensor* normed) {
   if (group.local) return column_linear(norm(x, given), weight, bias, group);
   Session& session = x.session();
-  const NormOutput made = run_norm(x, given);
-  Tensor total = whole_input(made.y, group);
+  NormOutput made = run_norm(x, given);
+  const bool tracked = tracks({&x, &weight});
+  Operand y = operand(made.y, group, tracked && !group.gathers());
+  made.y.reset();
+  // Userbuffers gather only where autograd records.
+  Tensor total = whole_input(y.rows, group, group.overlap && tracked);
   Tensor out = make(session, kGemm, with_last(total.sizes(), weight.size(0)), x.dtype());
   if (normed != nullptr) *normed = total;
   total.reset();
-  if (!tracks({&x, &weight})) return out;
+  if (!tracked) return out;
   Saved kx(x), ky, kr(made.rstd), km;
-  if (weight.requires_grad() || normed != nullptr) ky = Saved(made.y, ReadBy::kernel);
+  if (weight.requires_grad() || normed != nullptr) ky = Saved(y.for_weight(), ReadBy::kernel);
   if (made.mean) km = Saved(made.mean);
   std::vector<Tensor> outputs{out};
   if (normed != nullptr)
@@ -127,12 +155,14 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
         const Tensor gradient = contiguous(g.in());
         InputGradient dx;
         {
-          Tensor y, all;
+          const Operand rows = operand(gradient, group, true);
+          Tensor kept, all, columns;
           if (weight.requires_grad()) {
-            y = ky.get();
-            all = whole_input(y, group);
+            kept = ky.get();
+            all = whole_input(kept, group, group.overlap);
           }
           dx = column_dgrad(gradient, weight, group);
+          if (all && group.gathers()) columns = transposed(all, group);
           if (returns && g.in(1))
             dx.own = make(g.session(), "aten.add.Tensor", input.sizes(), input.dtype());
           if (g.wants(3)) g.set(3, weight_gradient(weight, group));
@@ -148,7 +178,7 @@ Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Group& group) {
   // linear_with_frozen_weight gathers into a tensor of its own.
   const bool own = !weight.requires_grad() && group.gathers();
-  Tensor total = own ? all_gather(x, group) : whole_input(x, group);
+  Tensor total = own ? all_gather(x, group) : whole_input(x, group, false);
   Tensor out =
       make(x.session(), "aten.mm.default", with_last(total.sizes(), weight.size(0)), x.dtype());
   total.reset();
@@ -164,7 +194,7 @@ Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
     Tensor input, all;
     if (weight.requires_grad()) {
       input = kx.get();
-      all = whole_input(input, group);
+      all = whole_input(input, group, false);
     }
     const InputGradient dx = column_dgrad(g.in(), weight, group);
     if (g.wants(1)) g.set(1, weight_gradient(weight, group));
@@ -175,17 +205,26 @@ Tensor column_linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 
 Tensor row_linear(const Tensor& x, const Tensor& weight, const Group& group) {
-  Tensor out = make(x.session(), kGemm, with_last(x.sizes(), weight.size(0)), x.dtype());
+  Session& session = x.session();
+  const bool tracked = tracks({&x, &weight});
+  const Operand in = operand(x, group, tracked && weight.requires_grad());
+  const bool registered = group.overlap && group.gathers() && !group.local;
+  const Shape sizes = with_last(x.sizes(), weight.size(0));
+  Tensor out = registered ? owned_elsewhere(session, sizes, x.dtype())
+                          : make(session, kGemm, sizes, x.dtype());
   if (group.gathers()) out = reduce_scatter(out, group);
-  if (!tracks({&x, &weight})) return out;
+  if (!tracked) return out;
   Saved kx;
-  if (weight.requires_grad()) kx = Saved(x, ReadBy::kernel);
+  if (weight.requires_grad()) kx = Saved(in.for_weight(), ReadBy::kernel);
   record({&out}, {&x, &weight},
-         [kx, weight, group, sizes = x.sizes(), dtype = x.dtype()](Grads& g) {
+         [kx, weight, group, registered, input_sizes = x.sizes(), dtype = x.dtype()](Grads& g) {
            Tensor input;
            if (weight.requires_grad()) input = kx.get();
-           const Tensor grad = group.gathers() ? all_gather(g.in(), group) : g.in();
-           Tensor dx = make(g.session(), kGemm, sizes, dtype);
+           const Operand grad = operand(g.in(), group, !group.gathers());
+           const Tensor all =
+               group.gathers() ? whole_input(grad.rows, group, registered) : grad.rows;
+           const Tensor columns = group.gathers() ? transposed(all, group) : Tensor();
+           Tensor dx = make(g.session(), kGemm, input_sizes, dtype);
            if (g.wants(1)) g.set(1, weight_gradient(weight, group));
            g.set(0, std::move(dx));
          });

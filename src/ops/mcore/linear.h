@@ -1,9 +1,10 @@
 // Linear layers of Megatron-core and Transformer Engine over a tensor-parallel group: what their
 // autograd functions keep and what their backward allocates.
 //
-// Transformer Engine: pytorch/module/{linear,layernorm_linear}.py, 2.8. Megatron-core:
-// core/tensor_parallel/{layers,mappings}.py, 0.18. Activations are [s, b, width]; under sequence
-// parallelism the residual stream holds s/tp of s.
+// Transformer Engine: pytorch/module/{linear,layernorm_linear}.py, 2.8; with fp8 or
+// Userbuffers 2.16 (csrc/quantizer.cpp, Float8CurrentScalingQuantizer::create_tensor).
+// Megatron-core: core/tensor_parallel/{layers,mappings}.py, 0.18. Activations are [s, b, width];
+// under sequence parallelism the residual stream holds s/tp of s.
 #pragma once
 
 #include "ops/aten/tensor.h"
@@ -22,6 +23,12 @@ struct Group {
   /// in GlobalMemoryBuffer: they stay, and `buffer` counts the largest.
   bool local = false;
   int64_t* buffer = nullptr;
+  /// Transformer Engine's products read fp8, scaled by the tensor's own maximum (current scaling);
+  /// before Blackwell the weight's gradient reads transposed copies.
+  bool fp8 = false, fp8_transposes = false;
+  /// --tp-comm-overlap: tensors of the whole sequence lie in buffers that Userbuffers registered,
+  /// outside PyTorch's allocator.
+  bool overlap = false;
 
   bool gathers() const { return sequence_parallel && size > 1; }
 };

@@ -52,6 +52,58 @@ TEST_CASE_FIXTURE(Fixture, "a row-parallel layer keeps its input and gives a sha
   CHECK(kept() == kTokens * kH / 4 * 2);
 }
 
+// In fp8 the norm's output is one byte an element, by rows (the shard, gathered again) or by
+// columns.
+TEST_CASE_FIXTURE(Fixture, "fp8: a norm and a column-parallel layer keep a byte an element") {
+  for (const int64_t tp : {1, 4}) {
+    const Group group{.size = tp, .sequence_parallel = true, .fp8 = true, .fp8_transposes = true};
+    const int64_t before = kept();
+    const Tensor x = input(kS / tp, kH);
+    const Tensor y = mcore::norm_column_linear(x, norm(), weight(3 * kH / tp, kH), {}, group);
+    CHECK(y.dtype() == DType::bf16);
+    CHECK(kept() - before == kTokens / tp * kH * (2 + 1) + 2 * (kTokens / tp * 4));
+  }
+}
+
+// Backward of a layer that is not divided, above what is live before it: the gradient's two copies
+// in fp8, the gradient of the norm's output, the weight's, and at the end the input's beside them
+// without the copies.
+TEST_CASE_FIXTURE(Fixture, "fp8: copies that backward reads") {
+  const auto peak = [](bool transposes) {
+    Fixture f;
+    const Group group{.fp8 = true, .fp8_transposes = transposes};
+    const Tensor x = f.input(kS, kH);
+    Tensor y = mcore::row_linear(x, f.weight(8 * kH, kH), group);
+    const Tensor gradient = aten::allocate(f.session, y.sizes(), DType::bf16);
+    const int64_t before = f.session.ledger.live();
+    f.session.ledger.enter(aten::Phase::backward);
+    aten::run_backward(f.session, std::move(y), gradient);
+    f.session.ledger.leave();
+    return f.session.ledger.peak(aten::Phase::backward).level.bytes - before;
+  };
+  constexpr int64_t gradients = 2 * kTokens * kH + 2 * 8 * kH * kH;
+  CHECK(peak(false) == gradients + kTokens * 8 * kH);
+  CHECK(peak(true) == gradients + 2 * kTokens * 8 * kH);
+}
+
+// Userbuffers hold what is gathered and what is summed; a shard is a tensor.
+TEST_CASE_FIXTURE(Fixture, "overlapped layers allocate shards alone") {
+  const auto peak = [](bool overlap) {
+    Fixture f;
+    const Group group{.size = 4, .sequence_parallel = true, .overlap = overlap};
+    const Tensor x = f.input(kS, kH / 4);
+    const Tensor weight = f.weight(kH, kH / 4);
+    const int64_t before = f.session.ledger.live();
+    f.session.ledger.enter(aten::Phase::forward);
+    const Tensor y = mcore::row_linear(x, weight, group);
+    f.session.ledger.leave();
+    return f.session.ledger.peak(aten::Phase::forward).level.bytes - before;
+  };
+  constexpr int64_t whole = kTokens * kH * 2;
+  CHECK(peak(false) == whole + whole / 4);
+  CHECK(peak(true) == whole / 4);
+}
+
 // Two experts of eight a token. An index of a row is 8 bytes; fused, Transformer Engine's map is
 // 4·(2·8 + 1) bytes a token. Both ways read it in backward, and the rows are no one's.
 TEST_CASE_FIXTURE(Fixture, "tokens that go to their experts and back keep the way alone") {
