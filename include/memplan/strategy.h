@@ -250,6 +250,8 @@ struct MegatronSpec {
   /// --use-megatron-fsdp with --data-parallel-sharding-strategy optim_grads_params: zero is 3.
   bool fsdp = false;
   int64_t communication_unit = 0;  ///< --suggested-communication-unit-size, elements; 0: its own
+  bool log_params_norm = false;    ///< --log-params-norm: what is gathered goes once a step
+  bool meta_device = false;        ///< --init-model-with-meta-device
 
   /// Where Strategy::recompute is full: of so many layers at a time (uniform), or of the first so
   /// many of a stage (block).
@@ -260,8 +262,9 @@ struct MegatronSpec {
   bool distribute_saved_activations = false;
 
   /// --fp8-format: Transformer Engine's linear layers multiply in fp8, each tensor scaled by its
-  /// own maximum (--fp8-recipe tensorwise).
-  bool fp8 = false;
+  /// own maximum (--fp8-recipe tensorwise) or by those of earlier steps (delayed).
+  bool fp8 = false, fp8_delayed = false;
+  int64_t fp8_history = 1;   ///< --fp8-amax-history-len
   bool fp8_weights = false;  ///< --fp8-param-gather: their weights are stored in fp8 alone
   bool tp_overlap = false;   ///< --tp-comm-overlap: Userbuffers
 

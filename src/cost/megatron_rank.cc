@@ -247,7 +247,7 @@ class Ranks {
       buffers.push_back({Holder::buffers, "stand-ins for weight gradients", bytes,
                          "one of each shape", "transformer_engine/pytorch/module/base.py"});
     if (const Bytes bytes = fp8_copies(job_, program_, stage); bytes > Bytes(0))
-      buffers.push_back({Holder::buffers, "fp8 copies of weights", bytes,
+      buffers.push_back({Holder::buffers, "fp8 copies of weights, scales", bytes,
                          s_.megatron.fp8_weights ? "transposed" : "for the step's micro-batches",
                          "transformer_engine/pytorch/module/base.py, quantize_weight"});
     Bytes global;

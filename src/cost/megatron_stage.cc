@@ -73,10 +73,14 @@ std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program
 
 Bytes fp8_copies(const Job& job, const Program& program, int64_t stage) {
   Bytes out;
+  const int64_t copies = fp8_copies(job);
   for (const Run& run : runs_of(program, stage))
-    for (const RankParam& p : rank_params(block_of(program, run).graph, job, run.count))
-      if (p.fp8) out += p.copies * Bytes(checked_mul(ceil_div(p.sizes.elements(), 512), 512));
-  return fp8_copies(job) * out;
+    for (const RankParam& p : rank_params(block_of(program, run).graph, job, run.count)) {
+      if (!p.fp8) continue;
+      const Bytes one(checked_mul(ceil_div(p.sizes.elements(), 512), 512));
+      out += p.copies * (copies * one + fp8_scales(job.strategy));
+    }
+  return out;
 }
 
 std::vector<OptimizerTensor> stage_tensors(const Job& job, const Program& program, int64_t stage) {

@@ -14,7 +14,7 @@ namespace memplan::megatron {
 std::vector<BufferGroup> stage_parameters(const Job& job, const Program& program, int64_t stage,
                                           const Chunk* chunk = nullptr);
 
-/// Bytes of fp8_copies of the weights of a stage's linear layers.
+/// Bytes of fp8_copies of the weights of a stage's linear layers, and of fp8_scales.
 Bytes fp8_copies(const Job& job, const Program& program, int64_t stage);
 
 /// The same parameters as Muon sees them, chunk by chunk.

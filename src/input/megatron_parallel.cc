@@ -242,6 +242,8 @@ void data_parallel(const V& v, Strategy& s) {
 // (mcore_fsdp_adapter.py: grad_reduce_in_fp32 goes before them).
 void fully_sharded(const V& v, Strategy& s) {
   if (!v.megatron_fsdp.value) return;
+  s.megatron.log_params_norm = v.log_params_norm.value;
+  s.megatron.meta_device = v.meta_device.value;
   const std::string& where = v.megatron_fsdp.where;
   if (v.fsdp_sharding.value != "optim_grads_params")
     megatron_refuse(where, "--data-parallel-sharding-strategy " + v.fsdp_sharding.value +

@@ -122,9 +122,12 @@ void fp8(const V& v, Strategy& s) {
   m.fp8_weights = v.fp8_param_gather.value;
   m.tp_overlap = v.tp_overlap.value;
   if (!m.fp8) return;
-  if (v.fp8_recipe.value != "tensorwise")
-    megatron_refuse(v.fp8_recipe.given() ? v.fp8_recipe.where : v.fp8_format.where,
-                    "--fp8-recipe " + v.fp8_recipe.value + " is not modelled: tensorwise is");
+  m.fp8_delayed = v.fp8_recipe.value == "delayed";
+  m.fp8_history = v.fp8_history.value;
+  if (!m.fp8_delayed && v.fp8_recipe.value != "tensorwise")
+    megatron_refuse(
+        v.fp8_recipe.given() ? v.fp8_recipe.where : v.fp8_format.where,
+        "--fp8-recipe " + v.fp8_recipe.value + " is not modelled: tensorwise and delayed are");
   if (!v.bf16.value)
     megatron_bad(v.fp8_format.where, "--fp8-format", "is modelled of bf16 models alone",
                  "add --bf16");

@@ -87,7 +87,9 @@ struct MegatronValues {
   StatedFlag no_softmax_fusion, no_gelu_fusion, no_swiglu_fusion, no_dropout_fusion, no_rope_fusion;
   StatedFlag softmax_fp32, query_key_scaling;
   StatedWord fp8_format, fp8_recipe{"delayed"};
+  StatedCount fp8_history{1};
   StatedFlag fp8_param_gather, tp_overlap;
+  StatedFlag log_params_norm, meta_device;
 };
 
 /// One argument with its values.

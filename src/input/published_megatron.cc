@@ -151,7 +151,7 @@ MegatronArguments read_arguments(const JsonNode& line, Job& job) {
   apply_megatron(arguments, job);
   // All of tests/functional_tests/test_cases that use Megatron-FSDP log the norm of parameters; a
   // record leaves arguments of logging out.
-  if (job.strategy.megatron.fsdp) job.strategy.megatron.arguments.push_back("--log-params-norm");
+  if (job.strategy.megatron.fsdp) job.strategy.megatron.log_params_norm = true;
   return arguments;
 }
 

@@ -17,6 +17,17 @@ int64_t fp8_copies(const Job& job) {
   return m.fp8_weights ? transposes : 1 + transposes;
 }
 
+Bytes fp8_scales(const Strategy& s) {
+  if (!s.megatron.fp8_delayed) return Bytes(0);
+  const auto block = [](int64_t numbers) {
+    return Bytes(checked_mul(ceil_div(checked_mul(4, numbers), 512), 512));
+  };
+  constexpr int64_t kForward = 3, kBackward = 2;
+  const int64_t history = s.megatron.fp8_history;
+  return block(kForward) + block(checked_mul(kForward, history)) + block(kBackward) +
+         block(checked_mul(kBackward, history));
+}
+
 Bytes registered_buffers(const Job& job) {
   const Strategy& s = job.strategy;
   if (!s.megatron.tp_overlap) return Bytes(0);

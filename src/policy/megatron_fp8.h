@@ -19,6 +19,11 @@ bool fp8_transposes(const GpuSpec& gpu);
 /// (pytorch/module/base.py, quantize_weight; is_first_microbatch).
 int64_t fp8_copies(const Job& job);
 
+/// Scales and the history of maxima of one linear layer under delayed scaling: of input, weight and
+/// output, and of both gradients (pytorch/quantization.py, DelayedScalingRecipeState). As the
+/// allocator hands them out.
+Bytes fp8_scales(const Strategy& strategy);
+
 /// Bytes that Userbuffers registers outside PyTorch's allocator: one buffer of the sequence for
 /// each of twelve products (pytorch/module/base.py, initialize_ub).
 Bytes registered_buffers(const Job& job);

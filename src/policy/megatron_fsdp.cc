@@ -30,10 +30,6 @@ int64_t chunk_of(std::span<const FsdpParam> widest_first) {
   return chunk;
 }
 
-bool given(const Strategy& s, std::string_view argument) {
-  return std::ranges::count(s.megatron.arguments, argument) > 0;
-}
-
 int64_t moments(const Strategy& s) {
   if (s.optimizer == OptimizerKind::sgd) return 0;
   return s.optimizer == OptimizerKind::sgd_momentum ? 1 : 2;
@@ -145,7 +141,7 @@ StateMemory fsdp_state_memory(const Job& job, std::span<const FsdpBucket> bucket
 Bytes fsdp_whole_between_steps(const Strategy& s, std::span<const FsdpBucket> buckets,
                                int64_t layers) {
   Bytes out;
-  if (!s.training || given(s, "--log-params-norm")) return out;
+  if (!s.training || s.megatron.log_params_norm) return out;
   const int64_t limit = fsdp_limits(s, buckets, layers).gathered_ahead;
   int64_t ahead = 0;
   for (size_t i = 0; i < buckets.size() && ahead < limit; ++i) {
@@ -165,7 +161,7 @@ Bytes fsdp_initialisation_peak(const Job& job, std::span<const FsdpBucket> bucke
     return out;
   };
   // On the meta device a module's parameters get memory once their bucket is there.
-  const bool meta = given(job.strategy, "--init-model-with-meta-device");
+  const bool meta = job.strategy.megatron.meta_device;
   Bytes live;
   for (const FsdpBucket& bucket : buckets)
     if (!meta) live += made(bucket);

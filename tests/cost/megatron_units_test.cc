@@ -36,7 +36,7 @@ Job small_gpt(bool fsdp) {
   s.precision.gradient = DType::f32;
   s.megatron.gradient_accumulation_fusion = false;
   s.megatron.fsdp = fsdp;
-  if (fsdp) s.megatron.arguments = {"--log-params-norm"};
+  s.megatron.log_params_norm = fsdp;
   job.cluster.gpu = find_gpu("h100-80g", "test");
   job.cluster.gpus = 4;
   job.cluster.gpus_per_node = 8;
@@ -76,7 +76,7 @@ TEST_CASE("a small communication unit gathers one bucket ahead") {
 TEST_CASE("between steps all is whole where nothing stops the gathering") {
   Job job = small_gpt(true);
   const Bytes logs = allocated(predict(job).ranks.front(), "between steps");
-  job.strategy.megatron.arguments.clear();
+  job.strategy.megatron.log_params_norm = false;
   const Bytes all = allocated(predict(job).ranks.front(), "between steps");
   CHECK(all - logs == Bytes(kRoot + 4 * kLayer));
 }

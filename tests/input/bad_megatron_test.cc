@@ -259,7 +259,10 @@ TEST_SUITE("input/bad megatron arguments") {
   }
 
   TEST_CASE("what is refused by name") {
-    expect_refused("--fp8-format hybrid", {"--fp8-recipe delayed is not modelled: tensorwise is"});
+    expect_refused("--fp8-format hybrid --fp8-recipe blockwise",
+                   {"blockwise is not modelled: tensorwise and delayed are"});
+    CHECK_NOTHROW(read(std::string(kSound) + "--fp8-format hybrid"));
+    expect_bad("--fp8-format hybrid --fp8-amax-history-len 0", {"0 is too small"});
     expect_refused("--fp8-format e4m3 --fp8-recipe mxfp8", {"--fp8-recipe mxfp8"});
     CHECK_NOTHROW(read(std::string(kSound) + "--fp8-format hybrid --fp8-recipe tensorwise"));
     expect_bad("--fp8-format fp8", {"'fp8' is no choice"});

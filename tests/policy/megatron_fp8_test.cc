@@ -69,6 +69,16 @@ TEST_CASE("fp8: bytes a weight of a linear layer") {
   }
 }
 
+// Four linear layers in each of two: three scales and two, and as many maxima of 100 steps (1,200
+// and 800 bytes), in blocks of 512.
+TEST_CASE("fp8: delayed scaling keeps maxima of earlier steps") {
+  Job job = fp8_job("h100-80g");
+  const Bytes without = held_between_steps(job);
+  job.strategy.megatron.fp8_delayed = true;
+  job.strategy.megatron.fp8_history = 100;
+  CHECK(held_between_steps(job) - without == Bytes(8 * (512 + 1536 + 512 + 1024)));
+}
+
 // Eight buffers of the sequence in fp8 and four in bf16: 16 bytes for each of s·b·h elements;
 // without fp8 24. Three streams' workspaces of 32 MiB and 1 KiB.
 TEST_CASE("Userbuffers lie outside the allocator, their workspaces inside") {

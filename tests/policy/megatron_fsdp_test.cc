@@ -86,7 +86,7 @@ TEST_CASE("on the meta device the model is never whole") {
   Job job = fsdp_job();
   const std::vector<FsdpBucket> buckets(2, FsdpBucket{{{4096, 1024}}, 4, true});
   CHECK(fsdp_initialisation_peak(job, buckets) == Bytes(2 * 8192 + 6144 + 8192));
-  job.strategy.megatron.arguments = {"--init-model-with-meta-device"};
+  job.strategy.megatron.meta_device = true;
   CHECK(fsdp_initialisation_peak(job, buckets) == Bytes(6144 + 8192 + 6144 + 8192));
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("a step ends in gathering") {
   CHECK(one == Bytes(4096 * 2));  // padded to 4 rows
   CHECK(whole(0) == 3 * one);
   CHECK(whole(2 * 4096) == 2 * one);
-  job.strategy.megatron.arguments = {"--log-params-norm"};
+  job.strategy.megatron.log_params_norm = true;
   CHECK(whole(0) == Bytes(0));
 }
 

@@ -87,6 +87,7 @@ Walk make_walk(Session& session, const Job& job, int64_t* buffer) {
              .local = m.local,
              .buffer = buffer,
              .fp8 = m.fp8,
+             .fp8_delayed = m.fp8_delayed,
              .fp8_transposes = fp8_transposes(job.cluster.gpu),
              .overlap = m.tp_overlap};
   w.attention = {.backend = backend_of(job),

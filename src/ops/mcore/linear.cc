@@ -36,6 +36,15 @@ Operand operand(const Tensor& x, const Group& group, bool by_columns) {
   return out;
 }
 
+// What a norm gave as its product reads it. A kernel that knows the scale has written fp8 itself.
+Operand norm_operand(const Tensor& y, const Group& group, bool by_columns) {
+  if (!group.fp8_delayed) return operand(y, group, by_columns);
+  Operand out{y, {}};
+  if (by_columns && group.fp8_transposes)
+    out.columns = make(y.session(), kQuantize, y.sizes(), DType::u8);
+  return out;
+}
+
 // A gathered fp8 tensor as the weight's gradient reads it.
 Tensor transposed(const Tensor& all, const Group& group) {
   if (!group.fp8_transposes || all.dtype() != DType::u8) return {};
@@ -77,11 +86,11 @@ InputGradient column_dgrad(const Tensor& grad, const Tensor& weight, const Group
 struct NormOutput {
   Tensor y, mean, rstd;
 };
-NormOutput run_norm(const Tensor& x, const Norm& norm) {
+NormOutput run_norm(const Tensor& x, const Norm& norm, DType output) {
   Session& session = x.session();
   const Shape rows{x.elements() / x.size(-1)};
   NormOutput out;
-  out.y = allocate(session, x.sizes(), x.dtype());
+  out.y = allocate(session, x.sizes(), output);
   if (norm.bias) out.mean = allocate(session, rows, DType::f32);
   out.rstd = allocate(session, rows, DType::f32);
   session.ledger.note("transformer_engine.norm_fwd");
@@ -116,7 +125,7 @@ Tensor reduce_scatter(const Tensor& x, const Group& group) {
 }
 
 Tensor norm(const Tensor& x, const Norm& norm) {
-  NormOutput made = run_norm(x, norm);
+  NormOutput made = run_norm(x, norm, x.dtype());
   if (!tracks({&x, &norm.weight})) return made.y;
   Saved kx(x), kr(made.rstd), km;
   if (made.mean) km = Saved(made.mean);
@@ -131,9 +140,9 @@ Tensor norm_column_linear(const Tensor& x, const Norm& given, const Tensor& weig
                           const Tensor& bias, const Group& group, Tensor* normed) {
   if (group.local) return column_linear(norm(x, given), weight, bias, group);
   Session& session = x.session();
-  NormOutput made = run_norm(x, given);
+  NormOutput made = run_norm(x, given, group.fp8_delayed ? DType::u8 : x.dtype());
   const bool tracked = tracks({&x, &weight});
-  Operand y = operand(made.y, group, tracked && !group.gathers());
+  Operand y = norm_operand(made.y, group, tracked && !group.gathers());
   made.y.reset();
   // Userbuffers gather only where autograd records.
   Tensor total = whole_input(y.rows, group, group.overlap && tracked);

@@ -23,9 +23,10 @@ struct Group {
   /// in GlobalMemoryBuffer: they stay, and `buffer` counts the largest.
   bool local = false;
   int64_t* buffer = nullptr;
-  /// Transformer Engine's products read fp8, scaled by the tensor's own maximum (current scaling);
-  /// before Blackwell the weight's gradient reads transposed copies.
-  bool fp8 = false, fp8_transposes = false;
+  /// Transformer Engine's products read fp8, scaled by the tensor's own maximum (current scaling)
+  /// or by earlier ones, so that a norm's kernel writes fp8 itself (delayed); before Blackwell the
+  /// weight's gradient reads transposed copies.
+  bool fp8 = false, fp8_delayed = false, fp8_transposes = false;
   /// --tp-comm-overlap: tensors of the whole sequence lie in buffers that Userbuffers registered,
   /// outside PyTorch's allocator.
   bool overlap = false;

@@ -65,6 +65,26 @@ TEST_CASE_FIXTURE(Fixture, "fp8: a norm and a column-parallel layer keep a byte 
   }
 }
 
+// The norm's output in 16 bits is there only where its own maximum scales it; then, with the fp8
+// one, it is more than a narrow product's output.
+TEST_CASE_FIXTURE(Fixture, "fp8: with a scale of earlier steps a norm writes fp8") {
+  const auto peak = [](bool delayed) {
+    Fixture f;
+    const Group group{.fp8 = true, .fp8_delayed = delayed};
+    const Tensor x = f.input(kS, kH);
+    const Tensor weight = f.weight(64, kH);
+    const mcore::Norm norm = f.norm();
+    const int64_t before = f.session.ledger.live();
+    f.session.ledger.enter(aten::Phase::forward);
+    const Tensor y = mcore::norm_column_linear(x, norm, weight, {}, group);
+    f.session.ledger.leave();
+    return f.session.ledger.peak(aten::Phase::forward).level.bytes - before;
+  };
+  constexpr int64_t statistics = 2 * kTokens * 4;
+  CHECK(peak(true) == statistics + kTokens * (kH + 2 * 64));
+  CHECK(peak(false) == statistics + kTokens * (kH + 2 * kH));
+}
+
 // Backward of a layer that is not divided, above what is live before it: the gradient's two copies
 // in fp8, the gradient of the norm's output, the weight's, and at the end the input's beside them
 // without the copies.
