@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "base/text.h"
 #include "input/megatron_model.h"
@@ -52,12 +51,10 @@ constexpr auto kScripts = std::to_array<Script>({
     {"pretrain_hybrid.py", MegatronScript::hybrid},
 });
 
-std::optional<MegatronScript> script_of(const MegatronLaunch& launch) {
-  if (launch.script.empty()) return {};
-  const auto at = std::ranges::find(kScripts, launch.script, &Script::name);
-  if (at != kScripts.end()) return at->kind;
-  throw Error(ErrorKind::not_modelled, launch.script_where,
-              printable(launch.script) + " is not modelled yet",
+const Script& script_named(const std::string& name, const std::string& where) {
+  const auto at = std::ranges::find(kScripts, name, &Script::name);
+  if (at != kScripts.end()) return *at;
+  throw Error(ErrorKind::not_modelled, where, printable(name) + " is not modelled yet",
               "pretrain_gpt.py, pretrain_t5.py, pretrain_mamba.py and pretrain_hybrid.py are");
 }
 
@@ -79,21 +76,27 @@ void refuse_other_scripts(const MegatronValues& v, MegatronScript script) {
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over) {
   MegatronArguments out;
-  const std::optional<MegatronScript> script = script_of(launch);
+  const Script* script = nullptr;
+  if (!launch.script.empty()) script = &script_named(launch.script, launch.script_where);
   out.from = launch.from;
   out.environment = launch.environment;
-  const auto first = std::ranges::find_if_not(launch.words, is_variable);
+  auto first = std::ranges::find_if_not(launch.words, is_variable);
   for (auto word = launch.words.begin(); word != first; ++word) {
     const size_t equals = word->text.find('=');
     out.environment.push_back({word->text.substr(0, equals),
                                {word->text.substr(equals + 1), word->where, word->unknown}});
   }
+  if (!script && first != launch.words.end() && first->text.ends_with(".py")) {
+    script = &script_named(first->text, first->where);
+    ++first;
+  }
   std::vector<MegatronWord> words(first, launch.words.end());
   words.insert(words.end(), over.begin(), over.end());
   out.values = read_megatron_values(words);
   // Arguments without a script are pretrain_gpt.py's, but for those of a hybrid model.
-  out.script =
-      script.value_or(says_hybrid(out.values) ? MegatronScript::hybrid : MegatronScript::gpt);
+  out.script = script                    ? script->kind
+               : says_hybrid(out.values) ? MegatronScript::hybrid
+                                         : MegatronScript::gpt;
   if (out.script == MegatronScript::hybrid) expand_hybrid(out.values);
   // args_defaults of the script
   if (out.script == MegatronScript::t5 && !out.values.tokenizer.given())
@@ -101,6 +104,7 @@ MegatronArguments read_megatron(const MegatronLaunch& launch,
   for (const auto& [name, value] : out.environment)
     if (std::ranges::find(kVariables, name) != kVariables.end())
       out.words.push_back(name + "=" + value.text);
+  if (script && script->kind != MegatronScript::gpt) out.words.emplace_back(script->name);
   for (const MegatronWord& word : words) out.words.push_back(word.text);
   return out;
 }

@@ -21,16 +21,18 @@ enum class MegatronScript : uint8_t {
 /// Arguments read, with the places they stand at.
 struct MegatronArguments {
   MegatronValues values;
-  std::vector<std::string> words;  ///< as they were given, behind variables that change memory
+  /// As they were given, behind variables that change memory and the script's name, where that is
+  /// not pretrain_gpt.py.
+  std::vector<std::string> words;
   MegatronScript script = MegatronScript::gpt;
   std::string from;  ///< file, or "command line"
   std::vector<EnvironmentSetting> environment;
 };
 
 /// Reads the words of a launch, which come before those of `over`; variables may stand in front of
-/// them ("CUBLAS_WORKSPACE_CONFIG=:4096:8"). Throws Error{bad_input} with
-/// file and line, JSON pointer or option; Error{not_modelled} for a script other than
-/// MegatronScript's and for arguments that memplan refuses.
+/// them ("CUBLAS_WORKSPACE_CONFIG=:4096:8"), and behind those the script's name. Throws
+/// Error{bad_input} with file and line, JSON pointer or option; Error{not_modelled} for a script
+/// other than MegatronScript's and for arguments that memplan refuses.
 MegatronArguments read_megatron(const MegatronLaunch& launch,
                                 const std::vector<MegatronWord>& over = {});
 

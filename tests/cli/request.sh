@@ -103,4 +103,15 @@ expect_err "no such file"
 expect 2 fit --request "$scratch"
 expect_err "is a folder"
 
+# The script that arguments belong to is part of them.
+common='--hidden-size 768 --num-attention-heads 12 --seq-length 512 --max-position-embeddings 512 --micro-batch-size 4 --bf16'
+launch() { echo "torchrun --nproc_per_node 2 $1 $2 $common" >"$scratch/${1%.py}.sh"; }
+launch pretrain_t5.py '--num-layers 4 --decoder-seq-length 128 --vocab-size 29000'
+launch pretrain_mamba.py '--num-layers 4'
+launch pretrain_hybrid.py "--hybrid-layer-pattern 'M-|*M' --pipeline-model-parallel-size 2"
+launch pretrain_gpt.py '--num-layers 4 --fp8-format hybrid --fp8-param-gather --use-distributed-optimizer'
+for script in t5 mamba hybrid gpt; do
+  same 0 --megatron-args "$scratch/pretrain_$script.sh" --gpu h100-80g
+done
+
 finish

@@ -118,6 +118,22 @@ TEST_SUITE("input/megatron arguments") {
     CHECK(job_of("--position-embedding-type none").model.extra_or("no_positions", 0) == 1);
   }
 
+  TEST_CASE("a script's name in front of the words") {
+    const auto words = [](std::vector<std::string> given) {
+      return read_megatron(megatron_launch(given));
+    };
+    const MegatronArguments mamba =
+        words({"NVTE_FLASH_ATTN=0", "pretrain_mamba.py", "--num-layers", "2"});
+    CHECK(mamba.script == MegatronScript::hybrid);
+    CHECK(mamba.words ==
+          std::vector<std::string>{"NVTE_FLASH_ATTN=0", "pretrain_mamba.py", "--num-layers", "2"});
+    CHECK(mamba.values.hybrid_pattern.value == "MM");
+    CHECK(words({"pretrain_t5.py", "--num-layers", "2"}).script == MegatronScript::t5);
+    const MegatronArguments gpt = words({"pretrain_gpt.py", "--num-layers", "2"});
+    CHECK(gpt.words == std::vector<std::string>{"--num-layers", "2"});
+    CHECK_THROWS_AS(words({"pretrain_bert.py", "--num-layers", "2"}), Error);
+  }
+
   TEST_CASE("hybrid models") {
     const Job job = job_of("--hybrid-override-pattern M-*M --num-layers 4");
     CHECK(job.model.family == "megatron_hybrid");
