@@ -335,9 +335,9 @@ class Ranks {
     RankMemory& m = out.memory;
     const Bytes beyond = m.device - m.reserved;
     const Bytes first = std::max(out.phases[0].allocated, out.phases[1].allocated) - made_by_step;
-    const PhasePeak& left = out.phases.back();  // between steps, or the optimizer's step
+    const PhasePeak left = out.phases.back();  // between steps, or the optimizer's step
     const bool step = left.allocated > first;
-    const PhasePeak& most =
+    const PhasePeak most =
         out.phases[0].allocated > out.phases[1].allocated ? out.phases[0] : out.phases[1];
     const Bytes allocated = std::max(first, left.allocated);
     const char* at = s_.zero > 0 && (s_.optimizer != OptimizerKind::muon || has_muon_buffers(s_))
