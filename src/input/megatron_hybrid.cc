@@ -143,6 +143,10 @@ void require_modelled(const V& v, const Job& job) {
   if (v.no_fused_mamba.value)
     megatron_refuse(v.no_fused_mamba.where,
                     "--disable-mamba-mem-eff-path: the unfused mixer is not modelled");
+  if (v.mamba_states.given())
+    megatron_refuse(v.mamba_states.where,
+                    "--mamba-training-ssm-states-dtype: states in a dtype of their own are not "
+                    "modelled");
   if (v.latent_attention.value)
     megatron_refuse(v.latent_attention.where,
                     "--multi-latent-attention of hybrid models is not modelled");
@@ -159,7 +163,7 @@ void require_modelled(const V& v, const Job& job) {
 
 bool says_hybrid(const V& v) {
   return v.hybrid_pattern.given() || v.hybrid_override.given() || v.hybrid_attention.given() ||
-         v.hybrid_mlp.given();
+         v.hybrid_mlp.given() || v.hybrid_model.given();
 }
 
 void refuse_hybrid(const V& v) {
@@ -174,6 +178,7 @@ void refuse_hybrid(const V& v) {
   refuse(v.hybrid_attention, "--hybrid-attention-ratio");
   refuse(v.hybrid_mlp, "--hybrid-mlp-ratio");
   refuse(v.mamba_heads, "--mamba-num-heads");
+  refuse(v.hybrid_model, "--is-hybrid-model");
 }
 
 void expand_hybrid(V& v) {

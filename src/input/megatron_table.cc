@@ -26,6 +26,11 @@ template <StatedFlag V::*Member>
 void flag(V& values, const A& argument) {
   values.*Member = {true, argument.where};
 }
+// One of several flags that say as much.
+template <StatedWord V::*Member>
+void named(V& values, const A& argument) {
+  values.*Member = {argument.name, argument.where};
+}
 
 int64_t whole(const A& argument, int64_t least) {
   const std::string& text = argument.values.front().text;
@@ -181,6 +186,7 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--qk-pos-emb-head-dim", Takes::one, count<&V::rope_head_dim>},
     {"--v-head-dim", Takes::one, count<&V::v_head_dim>},
     {"--mtp-num-layers", Takes::one, count<&V::mtp_layers, 0>},
+    {"--is-hybrid-model", Takes::nothing, flag<&V::hybrid_model>},
     {"--hybrid-layer-pattern", Takes::one, word<&V::hybrid_pattern>},
     {"--hybrid-override-pattern", Takes::one, word<&V::hybrid_override>},
     {"--hybrid-attention-ratio", Takes::one, share<&V::hybrid_attention>},
@@ -189,6 +195,7 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--mamba-head-dim", Takes::one, count<&V::mamba_head_dim>},
     {"--mamba-num-groups", Takes::one, count<&V::mamba_groups>},
     {"--mamba-num-heads", Takes::one, count<&V::mamba_heads>},
+    {"--mamba-training-ssm-states-dtype", Takes::one, word<&V::mamba_states>},
     {"--disable-mamba-mem-eff-path", Takes::nothing, flag<&V::no_fused_mamba>},
     {"--spec", Takes::some, list<&V::spec, kAnything>},
 
@@ -286,6 +293,21 @@ constexpr auto kRows = std::to_array<MegatronRow>({
     {"--init-model-with-meta-device", Takes::nothing, flag<&V::meta_device>},
     {"--fp8-param-gather", Takes::nothing, flag<&V::fp8_param_gather>},
     {"--tp-comm-overlap", Takes::nothing, flag<&V::tp_overlap>},
+    {"--disable-tp-comm-bulk-dgrad", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-tp-comm-bulk-wgrad", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-tp-comm-overlap-ag", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-tp-comm-overlap-rs", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-tp-comm-split-ag", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-tp-comm-split-rs", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-bulk-dgrad", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-bulk-wgrad", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-overlap-ag", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-overlap-rs", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-split-ag", Takes::nothing, named<&V::partial_overlap>},
+    {"--no-tp-comm-split-rs", Takes::nothing, named<&V::partial_overlap>},
+    {"--tp-comm-overlap-rs-dgrad", Takes::nothing, named<&V::partial_overlap>},
+    {"--disable-fp8-wgrad", Takes::nothing, named<&V::wide_wgrad>},
+    {"--no-fp8-wgrad", Takes::nothing, named<&V::wide_wgrad>},
     {"--attention-softmax-in-fp32", Takes::nothing, flag<&V::softmax_fp32>},
     {"--apply-query-key-layer-scaling", Takes::nothing, flag<&V::query_key_scaling>},
     {"--cross-entropy-loss-fusion", Takes::nothing, flag<&V::cross_entropy_fusion>},

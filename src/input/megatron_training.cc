@@ -121,7 +121,15 @@ void fp8(const V& v, Strategy& s) {
   m.fp8 = v.fp8_format.given();
   m.fp8_weights = v.fp8_param_gather.value;
   m.tp_overlap = v.tp_overlap.value;
+  if (m.tp_overlap && v.partial_overlap.given())
+    megatron_refuse(v.partial_overlap.where, v.partial_overlap.value +
+                                                 " beside --tp-comm-overlap: overlap of some "
+                                                 "products alone is not modelled");
   if (!m.fp8) return;
+  if (v.wide_wgrad.given())
+    megatron_refuse(v.wide_wgrad.where, v.wide_wgrad.value +
+                                            ": weight gradients in 16 bits beside fp8 are not "
+                                            "modelled");
   m.fp8_delayed = v.fp8_recipe.value == "delayed";
   m.fp8_history = v.fp8_history.value;
   if (!m.fp8_delayed && v.fp8_recipe.value != "tensorwise")

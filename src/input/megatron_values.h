@@ -43,8 +43,9 @@ struct MegatronValues {
   // Hybrid models.
   StatedWord hybrid_pattern, hybrid_override;
   StatedCount mamba_state{128}, mamba_head_dim{64}, mamba_groups{8}, mamba_heads;
-  StatedFlag no_fused_mamba;
+  StatedFlag hybrid_model, no_fused_mamba;
   StatedReal hybrid_attention, hybrid_mlp;
+  StatedWord mamba_states;
   StatedList spec;
 
   // Mixture of experts.
@@ -90,6 +91,7 @@ struct MegatronValues {
   StatedCount fp8_history{1};
   StatedFlag fp8_param_gather, tp_overlap;
   StatedFlag log_params_norm, meta_device;
+  StatedWord partial_overlap, wide_wgrad;  ///< the argument that asks for it
 };
 
 /// One argument with its values.

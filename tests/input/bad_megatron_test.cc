@@ -265,6 +265,10 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_bad("--fp8-format hybrid --fp8-amax-history-len 0", {"0 is too small"});
     expect_refused("--fp8-format e4m3 --fp8-recipe mxfp8", {"--fp8-recipe mxfp8"});
     CHECK_NOTHROW(read(std::string(kSound) + "--fp8-format hybrid --fp8-recipe tensorwise"));
+    expect_refused("--fp8-format e4m3 --no-fp8-wgrad", {"--no-fp8-wgrad: weight gradients"});
+    CHECK_NOTHROW(read(std::string(kSound) + "--no-fp8-wgrad --disable-tp-comm-bulk-wgrad"));
+    expect_refused("--tp-comm-overlap --disable-tp-comm-bulk-wgrad",
+                   {"--disable-tp-comm-bulk-wgrad beside --tp-comm-overlap"});
     expect_bad("--fp8-format fp8", {"'fp8' is no choice"});
     expect_bad("--fp8-format e4m3 --fp8-recipe tensor", {"did you mean 'tensorwise'"});
     expect_refused("--use-megatron-fsdp", {"no_shard of Megatron-FSDP is not modelled"});
@@ -306,9 +310,13 @@ TEST_SUITE("input/bad megatron arguments") {
     expect_bad("--hybrid-layer-pattern MEM*", {"layers E of a model without experts"});
     expect_bad("--hybrid-attention-ratio 0.8 --hybrid-mlp-ratio 0.5", {"more than 1 together"});
     expect_bad("--mamba-num-heads 8", {"belongs to hybrid models"});
+    expect_bad_script("python pretrain_gpt.py --is-hybrid-model", "file:1",
+                      {"--is-hybrid-model: belongs to hybrid models"});
     expect_refused("--hybrid-layer-pattern M-MG", {"layers of kind G"});
     expect_refused("--hybrid-layer-pattern M-M*/M*", {"multi-token prediction"});
     expect_refused("--hybrid-layer-pattern M-M* --spec a b", {"--spec"});
+    expect_refused("--hybrid-layer-pattern M-M* --mamba-training-ssm-states-dtype fp32",
+                   {"states in a dtype of their own"});
     expect_refused("--hybrid-layer-pattern M-M* --disable-mamba-mem-eff-path", {"unfused mixer"});
     expect_refused("--hybrid-layer-pattern M-M* --transformer-impl local", {"local"});
     expect_bad_script("python pretrain_gpt.py --hybrid-layer-pattern M-M*", "file:1",

@@ -147,6 +147,7 @@ TEST_SUITE("input/megatron arguments") {
     CHECK(job_of(ratio).model.hybrid_pattern == "MMM*MM*MMM");
     // 3 MLPs among 5 others, 5 / 3 before each.
     CHECK(job_of(ratio + " --hybrid-mlp-ratio 0.3").model.hybrid_pattern == "MM-*M-*MM-");
+    CHECK(job_of("--is-hybrid-model --num-layers 3").model.hybrid_pattern == "MMM");
     const Job cut = job_of("--hybrid-layer-pattern M-M|*M --pipeline-model-parallel-size 2");
     CHECK(cut.model.hybrid_pattern == "M-M*M");
     CHECK(cut.strategy.megatron.layout == std::vector<std::string>{"Ettt", "ttL"});
